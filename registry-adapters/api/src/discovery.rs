@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a facade asks of the proxy, and the facade itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{BoxFuture, FacadeError, Instance, PublishError, Snapshot, Target, UnappliedRule};
+
+/// Number of a lease, unique in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId(pub u64);
+
+/// Which client library an application uses, as far as the facade could tell. Decides the form of loopback address that
+/// it is handed: Java Dubbo replaces `127.*` before it connects, Go cannot dial the decimal form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Client {
+    /// A Java client, or unknown.
+    #[default]
+    Java,
+    /// Any client that dials `127.0.0.1` as written.
+    Plain,
+}
+
+/// Who came in by a facade.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseInfo {
+    /// Which facade: `zookeeper`, `mesh`.
+    pub facade: &'static str,
+    /// Which configured registry it belongs to (`default` unless `registries:` names several).
+    pub registry: Arc<str>,
+    /// The application's name once known, else empty.
+    pub application: String,
+    /// The peer's address, for `status`.
+    pub peer: String,
+}
+
+/// One application's stay at a facade. Dropping it withdraws what it published through `Discovery` and ends what it
+/// follows.
+pub struct Lease {
+    id: LeaseId,
+    discovery: Arc<dyn Discovery>,
+}
+
+impl Lease {
+    /// Opens a lease.
+    pub fn open(discovery: Arc<dyn Discovery>, info: LeaseInfo) -> Self {
+        Self {
+            id: discovery.open_lease(info),
+            discovery,
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> LeaseId {
+        self.id
+    }
+
+    /// The proxy's discovery.
+    pub fn discovery(&self) -> &Arc<dyn Discovery> {
+        &self.discovery
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.discovery.close_lease(self.id);
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({})", self.id.0)
+    }
+}
+
+/// What must stand in the registry in an application's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outward {
+    /// Published host.
+    pub host: String,
+    /// Our ingress port, already listening.
+    pub port: u16,
+    /// Value of the marker parameter [`Instance::MARKER`]: the application's own port.
+    pub app_port: u16,
+}
+
+/// The proxy's discovery as facades see it. Implemented by the proxy; calls return at once unless they say otherwise.
+pub trait Discovery: Send + Sync + 'static {
+    /// A new application arrived.
+    fn open_lease(&self, info: LeaseInfo) -> LeaseId;
+
+    /// The application's name became known (from a URL it registered).
+    fn name_lease(&self, lease: LeaseId, application: &str);
+
+    /// The application is gone for good: its session was closed or expired.
+    fn close_lease(&self, lease: LeaseId);
+
+    /// The application publishes `instance`, at its own address, in `target`. Learns the ingress route and answers what
+    /// must stand in the registry. Deterministic: the same application port on this host always answers the same, also
+    /// after a restart, so that a facade may ask again to translate a name.
+    ///
+    /// # Errors
+    /// Then the publication is to be passed on unchanged.
+    fn publish(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError>;
+
+    /// The application takes `instance` back.
+    fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance);
+
+    /// The application follows `target`. The receiver holds `None` until a list is known. Calling it again for the same
+    /// lease and target is cheap and gives another receiver of the same list; the follow ends with the lease.
+    fn follow(&self, lease: LeaseId, target: &Target) -> watch::Receiver<Option<Arc<Snapshot>>>;
+
+    /// The list that the application is shown: one entry per distinct tuple that a client filters on, at our egress.
+    /// Entries that no plugin speaks come out unchanged. Stable while providers come and go. Deterministic.
+    fn inward(&self, snapshot: &Snapshot, client: Client) -> Vec<Instance>;
+
+    /// The metadata document (JSON) to show to an application for a revision seen in an application-level list, with ports
+    /// such that calls go to our egress. `None` if that revision is not one of a list that is followed.
+    fn inward_metadata<'a>(&'a self, application: &'a str, revision: &'a str) -> BoxFuture<'a, Option<String>>;
+
+    /// A rule was kept from the applications that follow `place`. Replaces what was reported for the same place before; an
+    /// empty list says that the place has no such rule any more.
+    fn rules_not_applied(&self, place: &str, rules: Vec<UnappliedRule>);
+}
+
+/// The end that speaks a registry's protocol to applications. Made bound to its port by the plugin's own constructor.
+pub trait Facade: Send + 'static {
+    /// Short fixed name: `zookeeper`.
+    fn name(&self) -> &'static str;
+
+    /// Where it listens and what an application must be told, one line, for the start-up banner.
+    fn banner(&self) -> String;
+
+    /// Serves until `drain` is cancelled, then closes its connections (without ending the applications' sessions) and
+    /// returns.
+    fn serve(
+        self: Box<Self>,
+        discovery: Arc<dyn Discovery>,
+        drain: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), FacadeError>>;
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Immutable route tables: what the call path reads of the catalog.
+//!
+//! A table is replaced whole through [`SharedRoutes`]; routes that did not change are shared between tables.
+//! Not here: how a table is made (`catalog.rs`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hashbrown::{Equivalent, HashMap};
+use remora_registry::ServiceKey;
+
+/// The table in force. Readers take no lock.
+pub type SharedRoutes = Arc<ArcSwap<RouteTable>>;
+
+/// Every service that an application here follows.
+#[derive(Debug, Default, Clone)]
+pub struct RouteTable {
+    routes: HashMap<ServiceKey, Arc<Route>>,
+}
+
+/// Where calls of one service key can go.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Whose route.
+    pub key: ServiceKey,
+    /// Usable instances; may be empty ("known, but nobody provides it").
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// The longest `timeout` (or `<method>.timeout`) that an instance announces: a call whose frame names no limit of its
+    /// own is kept at least that long.
+    pub timeout: Option<Duration>,
+}
+
+/// One instance as the call path sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// Where to connect: a remote Remora's ingress, a bare provider, or, for a provider on this host, the application.
+    pub addr: SocketAddr,
+    /// Protocol plugin to use.
+    pub protocol: Arc<str>,
+    /// Dubbo's `weight`; 100 if absent. 0 means: never picked while another has more.
+    pub weight: u32,
+    /// When the provider started, in ms since 1970; 0 if unknown. Drives the warm-up.
+    pub started_ms: u64,
+    /// Warm-up time in ms, Dubbo's `warmup`; 600 000 if absent, 0 switches it off.
+    pub warmup_ms: u64,
+    /// Serializations that the instance announces (`serialization`, `prefer.serialization`); empty if it does not say.
+    pub serializations: Vec<Arc<str>>,
+    /// The application that provides it, for logs and `status`.
+    pub application: Arc<str>,
+}
+
+impl RouteTable {
+    /// The route of a service; `version` must be in [`ServiceKey`]'s form (none is empty).
+    pub fn route(&self, name: &str, group: &str, version: &str) -> Option<&Arc<Route>> {
+        self.routes.get(&KeyRef { name, group, version })
+    }
+
+    /// Every route, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values()
+    }
+
+    /// Number of service keys.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether nothing is followed.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// Adds or replaces a route; for builders of tables.
+    pub fn insert(&mut self, route: Arc<Route>) {
+        self.routes.insert(route.key.clone(), route);
+    }
+
+    /// Removes a route; for builders of tables.
+    pub fn remove(&mut self, key: &ServiceKey) {
+        self.routes.remove(key);
+    }
+}
+
+/// Looks a `ServiceKey` up by its parts, without making one.
+#[derive(Hash)]
+struct KeyRef<'a> {
+    name: &'a str,
+    group: &'a str,
+    version: &'a str,
+}
+
+impl Equivalent<ServiceKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &ServiceKey) -> bool {
+        self.name == &*key.name && self.group == &*key.group && self.version == &*key.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_found_by_its_parts() {
+        let mut table = RouteTable::default();
+        let key = ServiceKey::new("demo.EchoService", "g1", "1.0.0");
+        table.insert(Arc::new(Route {
+            key: key.clone(),
+            endpoints: vec![],
+            timeout: None,
+        }));
+        assert_eq!(
+            table.route("demo.EchoService", "g1", "1.0.0").map(|r| r.key.clone()),
+            Some(key)
+        );
+        assert!(table.route("demo.EchoService", "", "1.0.0").is_none());
+    }
+}

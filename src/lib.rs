@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Remora as a library: the rooms of the proxy, and what a custom binary needs to add plugins of its own.
+#![deny(unsafe_code)]
+
+/// Health, metrics, catalog and configuration over HTTP, loopback by default.
+pub mod admin;
+/// The call path: listener, connection, dispatch, router, balancer, upstream, reply.
+pub mod call;
+/// Configuration: model, loading, checking.
+pub mod config;
+/// `remora demo`: a provider, a consumer and two Remoras on this machine.
+pub mod demo;
+/// Who publishes and follows what; the swap of addresses; last known lists.
+pub mod discovery;
+/// Signals, drain, readiness.
+pub mod lifecycle;
+/// Every metric name once, and the struct that is passed around.
+pub mod metrics;
