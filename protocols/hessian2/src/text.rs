@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Strings as they stand on the wire.
+//!
+//! A string counts UTF-16 units. Each unit takes 1 to 3 bytes, a surrogate 3, so a character beyond U+FFFF takes two
+//! units and 6 bytes (CESU-8). Readers in Java look at lead bytes only and never check the bytes that follow; so does
+//! this one, lest it read another name than the application does. What it accepts beyond Java is 4-byte UTF-8, counted
+//! as two units, which some writers outside Java emit. Source: hessian-lite `Hessian2Input.parseUTF8Char`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::error::WalkError;
+use crate::lead::Lead;
+use crate::limits::Dialect;
+
+/// A string of a body: a view of its bytes, copied nowhere.
+///
+/// - Equal to a `&str` or another `Text` when the UTF-16 units are the same, however they are cut into chunks.
+/// - Lone surrogates are legal. `to_utf16` gives them as they are, `as_str` gives U+FFFD in their place.
+#[derive(Clone, Copy)]
+pub struct Text<'b> {
+    raw: &'b [u8],
+    form: Form,
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    /// One piece, every byte below 0x80.
+    Ascii,
+    /// One piece of this many units.
+    Piece { units: usize },
+    /// Several pieces: `raw` starts with the lead of the first. The units are those of all pieces.
+    Chunks { units: usize, dialect: Dialect },
+}
+
+impl<'b> Text<'b> {
+    pub(crate) fn ascii(raw: &'b [u8]) -> Self {
+        Self { raw, form: Form::Ascii }
+    }
+
+    /// One piece whose length was found by `units_end`.
+    pub(crate) fn piece(raw: &'b [u8], units: usize) -> Self {
+        Self {
+            raw,
+            form: Form::Piece { units },
+        }
+    }
+
+    /// Several pieces with their leads, checked from first to last.
+    pub(crate) fn chunked(raw: &'b [u8], units: usize, dialect: Dialect) -> Self {
+        Self {
+            raw,
+            form: Form::Chunks { units, dialect },
+        }
+    }
+
+    /// Length in UTF-16 units, as `String.length()` in Java.
+    pub fn units(&self) -> usize {
+        match self.form {
+            Form::Ascii => self.raw.len(),
+            Form::Piece { units } | Form::Chunks { units, .. } => units,
+        }
+    }
+
+    /// Whether the string is `""`.
+    pub fn is_empty(&self) -> bool {
+        self.units() == 0
+    }
+
+    /// The bytes if the string is in one piece and all ASCII: then they are also its UTF-8 form.
+    pub fn as_ascii(&self) -> Option<&'b [u8]> {
+        matches!(self.form, Form::Ascii).then_some(self.raw)
+    }
+
+    /// The bytes as they stand in the body: without the lead if the string is in one piece, else with all leads.
+    pub fn raw(&self) -> &'b [u8] {
+        self.raw
+    }
+
+    /// Whether [`raw`](Self::raw) includes chunk leads.
+    pub fn is_chunked(&self) -> bool {
+        matches!(self.form, Form::Chunks { .. })
+    }
+
+    /// The string, borrowed from the body when its bytes are valid UTF-8 in one piece (always so for ASCII).
+    /// Otherwise a copy, with U+FFFD for lone surrogates and for bytes that no writer emits.
+    pub fn as_str(&self) -> Cow<'b, str> {
+        if !self.is_chunked()
+            && let Ok(text) = std::str::from_utf8(self.raw)
+        {
+            return Cow::Borrowed(text);
+        }
+        // UTF-8 never takes more bytes than the wire does, but for broken 4-byte characters.
+        let mut text = String::with_capacity(self.raw.len());
+        text.extend(char::decode_utf16(self.utf16()).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
+        Cow::Owned(text)
+    }
+
+    /// The UTF-16 units, exactly as a Java application would hold them.
+    pub fn utf16(&self) -> Utf16<'b> {
+        let (rest, first, dialect) = match self.form {
+            Form::Ascii => (&[][..], self.raw, Dialect::Hessian2),
+            Form::Piece { .. } => (&[][..], self.raw, Dialect::Hessian2),
+            Form::Chunks { dialect, .. } => (self.raw, &[][..], dialect),
+        };
+        Utf16 {
+            piece: first,
+            rest,
+            dialect,
+            low: None,
+        }
+    }
+
+    /// [`utf16`](Self::utf16) collected.
+    pub fn to_utf16(&self) -> Vec<u16> {
+        self.utf16().collect()
+    }
+}
+
+impl PartialEq<str> for Text<'_> {
+    fn eq(&self, other: &str) -> bool {
+        match self.form {
+            Form::Ascii => self.raw == other.as_bytes(),
+            // Equal bytes decode to equal units.
+            Form::Piece { .. } if self.raw == other.as_bytes() => true,
+            Form::Piece { units } | Form::Chunks { units, .. } => {
+                // A unit takes 1 to 3 bytes of UTF-8: unequal lengths are seen without decoding.
+                other.len() >= units && other.len() / 3 <= units && self.utf16().eq(other.encode_utf16())
+            }
+        }
+    }
+}
+
+impl PartialEq<&str> for Text<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self == *other
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.form, other.form) {
+            (Form::Ascii, Form::Ascii) => self.raw == other.raw,
+            _ => self.units() == other.units() && self.utf16().eq(other.utf16()),
+        }
+    }
+}
+
+impl Eq for Text<'_> {}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.as_str())
+    }
+}
+
+/// The UTF-16 units of a [`Text`].
+#[derive(Debug, Clone)]
+pub struct Utf16<'b> {
+    /// Rest of the piece being read, without its lead.
+    piece: &'b [u8],
+    /// The pieces after it, with their leads.
+    rest: &'b [u8],
+    dialect: Dialect,
+    /// Second half of a 4-byte character.
+    low: Option<u16>,
+}
+
+impl Utf16<'_> {
+    /// Moves on to the next chunk. Its bytes were checked when the text was made, so a miss means the end.
+    fn next_piece(&mut self) -> Option<()> {
+        let (&lead, after) = self.rest.split_first()?;
+        let (units, data) = match Lead::of(self.dialect, lead) {
+            Lead::Text(units) => (usize::from(units), after),
+            Lead::TextShort(high) => {
+                let (&low, data) = after.split_first()?;
+                ((usize::from(high) << 8) + usize::from(low), data)
+            }
+            _ => {
+                let (len, data) = after.split_first_chunk::<2>()?;
+                (usize::from(u16::from_be_bytes(*len)), data)
+            }
+        };
+        let (end, _) = units_end(data, 0, units).ok()?;
+        (self.piece, self.rest) = data.split_at_checked(end)?;
+        Some(())
+    }
+}
+
+impl Iterator for Utf16<'_> {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        if let Some(low) = self.low.take() {
+            return Some(low);
+        }
+        while self.piece.is_empty() {
+            self.next_piece()?;
+        }
+        let (&lead, after) = self.piece.split_first()?;
+        let len = bytes_of(lead)?;
+        let (tail, rest) = after.split_at_checked(len - 1)?;
+        self.piece = rest;
+        let bits = tail
+            .iter()
+            .fold(0u32, |bits, byte| (bits << 6) + u32::from(byte & 0x3f));
+        Some(match *tail {
+            [] => u16::from(lead),
+            [_] => (u16::from(lead & 0x1f) << 6) + bits as u16,
+            [_, _] => (u16::from(lead & 0x0f) << 12) + bits as u16,
+            _ => {
+                let code = (u32::from(lead & 0x07) << 18) + bits;
+                let (high, low) = surrogates(code);
+                self.low = Some(low);
+                high
+            }
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let bytes = self.piece.len() + self.rest.len();
+        (self.piece.len() / 3, Some(bytes + 1))
+    }
+}
+
+/// The two units of a character beyond U+FFFF; two replacement characters for a code that is none.
+fn surrogates(code: u32) -> (u16, u16) {
+    match code {
+        0x1_0000..=0x10_ffff => {
+            let code = code - 0x1_0000;
+            (0xd800 + (code >> 10) as u16, 0xdc00 + (code & 0x3ff) as u16)
+        }
+        _ => (0xfffd, 0xfffd),
+    }
+}
+
+/// Bytes of the character that starts with `lead`, or `None` if none does.
+#[inline]
+fn bytes_of(lead: u8) -> Option<usize> {
+    match lead {
+        0x00..=0x7f => Some(1),
+        0xc0..=0xdf => Some(2),
+        0xe0..=0xef => Some(3),
+        0xf0..=0xf4 => Some(4),
+        _ => None,
+    }
+}
+
+/// Finds the end of `units` UTF-16 units that start at byte `at` of `body`; also says whether all bytes are ASCII.
+///
+/// Looks at 8 bytes at a time while they are ASCII.
+///
+/// # Errors
+/// `EndOfBody`, `BadText`; the latter also for a 4-byte character of which only one unit is counted.
+#[inline]
+pub(crate) fn units_end(body: &[u8], at: usize, units: usize) -> Result<(usize, bool), WalkError> {
+    if let Some(bytes) = at.checked_add(units).and_then(|end| body.get(at..end))
+        && bytes.is_ascii()
+    {
+        return Ok((at + units, true));
+    }
+    mixed_end(body, at, units).map(|end| (end, false))
+}
+
+#[inline(never)]
+fn mixed_end(body: &[u8], start: usize, units: usize) -> Result<usize, WalkError> {
+    let mut rest = body.get(start..).unwrap_or_default();
+    let mut left = units;
+    let at = |rest: &[u8]| body.len() - rest.len();
+    while left > 0 {
+        if left >= 8
+            && let Some((eight, after)) = rest.split_first_chunk::<8>()
+            && u64::from_ne_bytes(*eight) & HIGH_BITS == 0
+        {
+            rest = after;
+            left -= 8;
+            continue;
+        }
+        let Some(&lead) = rest.first() else {
+            return Err(WalkError::EndOfBody {
+                at: body.len(),
+                wanted: left,
+            });
+        };
+        let bad = WalkError::BadText {
+            at: at(rest),
+            byte: lead,
+        };
+        let len = bytes_of(lead).ok_or(bad)?;
+        left = left.checked_sub(if len == 4 { 2 } else { 1 }).ok_or(bad)?;
+        let missing = WalkError::EndOfBody {
+            at: body.len(),
+            wanted: len - rest.len().min(len),
+        };
+        rest = rest.get(len..).ok_or(missing)?;
+    }
+    Ok(at(rest))
+}
+
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
