@@ -1,3 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Placeholder room, filled next.
+//! ZooKeeper: wire records, the backends of the relay, the embedded registry.
+//!
+//! Source: ZooKeeper 3.9 and captures of its clients, 3.4 to 3.9.
 #![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod wire;
