@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+package demo.app;
+
+import demo.CallbackService;
+import demo.EchoService;
+import demo.LaterService;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * The calling side.
+ *
+ * <p>Options: {@code --calls N} (spread over the mix), {@code --mix echo,order,...} (see {@link Suite}), {@code --wait SECONDS}
+ * (how long the first call may be retried), {@code --timeout MILLIS}, {@code --golden} (each kind of frame once, in a fixed
+ * order), or {@code --loop SECONDS --rate CALLS_PER_SECOND} (see {@link Loop}). Retries are off, so that each failure is seen.
+ */
+final class Consumer {
+    static final String DEFAULT_MIX = "echo,order,checked,unchecked,oneway,later,outoforder,nothing,blob,generic,peer,variants,wildcard,callback";
+
+    private final Line line;
+    private final Options options;
+
+    Consumer(Line line, Options options) {
+        this.line = line;
+        this.options = options;
+    }
+
+    static List<Line.Ref> refs(Options options) {
+        String mix = options.flag("golden", false) ? DEFAULT_MIX : options.text("mix", DEFAULT_MIX);
+        if (options.text("loop") != null) mix = "echo";
+        List<Line.Ref> refs = new ArrayList<>();
+        refs.add(new Line.Ref("plain", EchoService.class, null, null, false));
+        if (mix.contains("later")) refs.add(new Line.Ref("later", LaterService.class, null, null, false));
+        if (mix.contains("generic")) refs.add(new Line.Ref("generic", EchoService.class, null, null, true));
+        if (mix.contains("variants")) {
+            refs.add(new Line.Ref("g1", EchoService.class, "g1", "1.0.0", false));
+            refs.add(new Line.Ref("v2", EchoService.class, null, "2.0.0", false));
+        }
+        // Within a group whose providers all have a version: for a provider without one a 2.6 consumer sends the "*" itself.
+        if (mix.contains("wildcard")) refs.add(new Line.Ref("wildcard", EchoService.class, "g1", "*", false));
+        // A version that no provider has: the capture script puts a wrong node into the registry.
+        if (options.flag("golden", false)) refs.add(new Line.Ref("missing", EchoService.class, null, "9.9.9", false));
+        if (mix.contains("callback")) refs.add(new Line.Ref("callback", CallbackService.class, null, null, false));
+        return refs;
+    }
+
+    /** True when no call failed. */
+    boolean run() throws Exception {
+        waitForProvider();
+        if (options.text("loop") != null) return new Loop(line, options).run();
+        if (options.flag("golden", false)) return new Suite(line, options).golden();
+        return new Suite(line, options).run(options.list("mix", DEFAULT_MIX));
+    }
+
+    /** With {@code --check false} the provider may come later; says how long the first answer took. */
+    private void waitForProvider() throws Exception {
+        if (options.flag("golden", false) || options.text("wait") == null) return;
+        EchoService echo = line.get("plain");
+        long begin = System.currentTimeMillis();
+        long until = begin + options.number("wait", 0) * 1000L;
+        int tries = 0;
+        while (true) {
+            tries++;
+            try {
+                echo.echo("first");
+                break;
+            } catch (RuntimeException e) {
+                if (System.currentTimeMillis() > until) throw e;
+                Thread.sleep(100);
+            }
+        }
+        Map<String, Object> first = new LinkedHashMap<>();
+        first.put("event", "first_answer");
+        first.put("after_ms", System.currentTimeMillis() - begin);
+        first.put("tries", tries);
+        Out.print(first);
+    }
+}
