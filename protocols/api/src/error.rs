@@ -53,6 +53,8 @@ pub enum RouteKeysError {
     Opaque {
         /// Name or number of the serialization.
         serialization: &'static str,
+        /// As `RouteKeys::pins_connection`, as far as it can be told without reading the body by its grammar.
+        pins_connection: bool,
     },
     /// The body breaks the rules of its own serialization or a hard limit.
     #[error("request body is malformed at byte {at}: {what}")]

@@ -1,3 +1,76 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Placeholder room, filled next.
+//! The dubbo protocol: 16-byte head, body in one of twenty serializations.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `head.rs`, `decode.rs`, `event.rs` | frames and what they are for |
+//! | `serialization.rs`, `text.rs` | serializations by number; one string in each of them |
+//! | `status.rs`, `reply.rs` | local replies; what a reply says about its call |
+//!
+//! Not here: `tri://` (Dubbo 3's HTTP/2 protocol) and the telnet commands on the same port.
 #![forbid(unsafe_code)]
+
+mod decode;
+mod event;
+mod fastjson2_body;
+mod head;
+mod hessian2_body;
+mod jsonb;
+mod reply;
+mod request;
+mod serialization;
+mod status;
+mod text;
+
+use remora_protocol::{
+    Bytes, BytesMut, DecodeError, Decoded, Frame, LocalReply, Outcome, Protocol, RouteKeys, RouteKeysError, Sniff,
+    StreamId,
+};
+
+pub(crate) const NAME: &str = "dubbo";
+
+/// The plugin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dubbo;
+
+impl Protocol for Dubbo {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn sniff(&self, first: &[u8]) -> Sniff {
+        decode::sniff(first)
+    }
+
+    fn decode(&self, input: &mut BytesMut, max_frame_bytes: usize) -> Result<Decoded, DecodeError> {
+        decode::decode(input, max_frame_bytes)
+    }
+
+    fn route_keys<'f>(&self, request: &'f Frame) -> Result<RouteKeys<'f>, RouteKeysError> {
+        request::route_keys(request)
+    }
+
+    fn restamp(&self, head: &mut [u8], id: StreamId) {
+        head::restamp(head, id);
+    }
+
+    fn heartbeat(&self, id: StreamId) -> Option<Bytes> {
+        Some(event::heartbeat(id))
+    }
+
+    fn heartbeat_reply(&self, heartbeat: &Frame) -> Option<Bytes> {
+        event::heartbeat_reply(heartbeat)
+    }
+
+    fn goaway(&self) -> Option<Bytes> {
+        Some(event::goaway())
+    }
+
+    fn local_reply(&self, request: &Frame, reason: LocalReply, message: &str) -> Option<Bytes> {
+        reply::local_reply(request, reason, message)
+    }
+
+    fn outcome(&self, reply: &Frame) -> Outcome {
+        reply::outcome(reply)
+    }
+}
