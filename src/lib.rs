@@ -6,6 +6,8 @@
 pub mod admin;
 /// The call path: listener, connection, dispatch, router, balancer, upstream, reply.
 pub mod call;
+/// The command line.
+pub mod cli;
 /// Configuration: model, loading, checking.
 pub mod config;
 /// `remora demo`: a provider, a consumer and two Remoras on this machine.
@@ -16,3 +18,7 @@ pub mod discovery;
 pub mod lifecycle;
 /// Every metric name once, and the struct that is passed around.
 pub mod metrics;
+mod plugins;
+
+pub use config::Config;
+pub use plugins::Plugins;

@@ -1,2 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Room `config`.
+//! Configuration: model, loading, checking.
+//!
+//! The file comes first, then `REMORA_<KEY>` of the environment, then the command line. Each part of the proxy owns its
+//! keys; this room puts them together and says file, line and key when something is wrong.
+
+mod check;
+mod data_dir;
+mod error;
+mod keys;
+mod load;
+mod model;
+mod registry_url;
+mod value;
+
+pub use check::{Note, Served, check};
+pub use data_dir::{DataDir, data_dir};
+pub use error::{ConfigError, Place};
+pub use load::{Loaded, Overrides, load};
+pub use model::{Config, Facades, OtherDoor, ProtocolPorts, Protocols, RegistryEntry, ZooKeeperDoor};
+pub use registry_url::RegistryUrl;
+pub use value::{Address, ByteSize, Door, PortRange, Span, ValueError};
+
+pub(crate) use value::text_value;

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The HTTP server. GET `/livez /readyz /metrics /catalog /connections /config`, POST `/drain`.
+//!
+//! Bounded: connections, header time, header size; bodies are not read. Names in `Host` are refused where the answer
+//! tells about the catalog or the request changes something, so that no web page can reach it through a browser.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info};
+
+use super::{AdminError, Views};
+
+/// Health checks, scrapes and a few people; beyond that new connections wait for the end of one.
+const MAX_CONNECTIONS: usize = 64;
+/// A client that says nothing is closed.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// No exchange here takes longer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of one request's head.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Pause after a failed accept (no file descriptors left), so that the thread does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound admin port.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+}
+
+impl Admin {
+    /// Binds the port. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    /// With the port and the key that changes it.
+    pub fn bind(addr: SocketAddr) -> Result<Self, AdminError> {
+        let bound = std::net::TcpListener::bind(addr).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        match bound {
+            Ok(listener) => Ok(Self { listener }),
+            Err(cause) => Err(AdminError::Bind { addr, cause }),
+        }
+    }
+
+    /// Where it listens (with the port that the system chose for 0).
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `closing` is cancelled.
+    pub async fn serve(self, views: Arc<Views>, closing: CancellationToken) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = TaskTracker::new();
+        let accept = async {
+            loop {
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                    return;
+                };
+                match self.listener.accept().await {
+                    Ok((stream, peer)) => {
+                        let exchange = serve_connection(stream, Arc::clone(&views), closing.clone());
+                        connections.spawn(async move {
+                            if let Err(error) = exchange.await {
+                                debug!(%peer, %error, "admin connection ended");
+                            }
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        debug!(%error, "admin accept failed");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+        closing.run_until_cancelled(accept).await;
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    views: Arc<Views>,
+    closing: CancellationToken,
+) -> Result<(), hyper::Error> {
+    let service = service_fn(move |request| {
+        let answer = answer(&request, &views);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        done = connection.as_mut() => return done,
+        () = closing.cancelled() => {}
+        () = tokio::time::sleep(CONNECTION_TIMEOUT) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    match tokio::time::timeout(HEADER_TIMEOUT, connection).await {
+        Ok(done) => done,
+        Err(_) => Ok(()),
+    }
+}
+
+fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
+    answer_to(request.method(), request.uri().path(), request.headers(), views)
+}
+
+pub(super) fn answer_to(method: &Method, path: &str, headers: &HeaderMap, views: &Views) -> Response<Full<Bytes>> {
+    let allowed = match path {
+        "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/config" | "/" => Method::GET,
+        "/drain" => Method::POST,
+        _ => return text(StatusCode::NOT_FOUND, format!("no such page; {PAGES}\n")),
+    };
+    if method != allowed && !(allowed == Method::GET && method == Method::HEAD) {
+        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, format!("{path} takes {allowed}\n"));
+        if let Ok(value) = HeaderValue::from_str(allowed.as_str()) {
+            answer.headers_mut().insert(ALLOW, value);
+        }
+        return answer;
+    }
+    let is_public = matches!(path, "/livez" | "/readyz" | "/metrics");
+    if !is_public && !comes_from_here(headers) {
+        let why = "Host must be an IP address or localhost, and Origin must be absent or the same\n";
+        return text(StatusCode::FORBIDDEN, why.to_owned());
+    }
+    match path {
+        "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => readyz(headers, views),
+        "/metrics" => typed(StatusCode::OK, OPENMETRICS, (views.metrics)()),
+        "/catalog" => json(StatusCode::OK, &(views.catalog)()),
+        "/connections" => json(StatusCode::OK, &(views.connections)()),
+        "/config" => typed(StatusCode::OK, "application/yaml; charset=utf-8", views.config.clone()),
+        "/drain" => {
+            info!("drain asked for over the admin port");
+            views.drain.cancel();
+            text(StatusCode::ACCEPTED, "draining\n".to_owned())
+        }
+        _ => text(
+            StatusCode::OK,
+            format!("remora {}; {PAGES}\n", env!("CARGO_PKG_VERSION")),
+        ),
+    }
+}
+
+fn readyz(headers: &HeaderMap, views: &Views) -> Response<Full<Bytes>> {
+    let report = views.readiness.report();
+    let status = match report.ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let wants_json = headers
+        .get(ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.contains("application/json"));
+    if wants_json {
+        return json(status, &report);
+    }
+    let mut lines = vec![if report.ready { "ready" } else { "not ready" }.to_owned()];
+    lines.extend(report.reasons);
+    lines.extend(report.notes.into_iter().map(|note| format!("note: {note}")));
+    text(status, lines.join("\n") + "\n")
+}
+
+/// A page that a browser loaded from elsewhere can send requests here under a name that resolves to 127.0.0.1; it cannot
+/// make the browser send an IP address as `Host`, nor leave out `Origin` on a POST.
+fn comes_from_here(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST).and_then(|v| v.to_str().ok()) else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let host_is_plain = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok();
+    let origin_is_same = match headers.get(ORIGIN) {
+        None => true,
+        Some(origin) => origin.to_str().is_ok_and(|origin| origin == format!("http://{host}")),
+    };
+    host_is_plain && origin_is_same
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_string_pretty(value) {
+        Ok(body) => typed(status, "application/json", body + "\n"),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PAGES: &str = "GET /livez /readyz /metrics /catalog /connections /config, POST /drain";

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The pages over a real socket, and who may see them.
+
+use std::sync::Arc;
+
+use http_body_util::BodyExt;
+use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::{Method, StatusCode};
+use tokio_util::sync::CancellationToken;
+
+use super::server::answer_to;
+use super::*;
+use crate::lifecycle::Readiness;
+
+fn views(drain: CancellationToken) -> Views {
+    let readiness = Readiness::new(drain.clone());
+    readiness.doors_open();
+    Views {
+        readiness,
+        metrics: Box::new(|| "# EOF\n".to_owned()),
+        catalog: Box::new(|| CatalogView {
+            version: "1".to_owned(),
+            ..CatalogView::default()
+        }),
+        connections: Box::new(ConnectionsView::default),
+        config: "workers: 1\n".to_owned(),
+        drain,
+    }
+}
+
+fn headers(host: &str, origin: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+    if let Some(origin) = origin {
+        headers.insert(ORIGIN, HeaderValue::from_str(origin).unwrap());
+    }
+    headers
+}
+
+#[tokio::test]
+async fn every_page_answers_and_a_drain_makes_unready() {
+    let drain = CancellationToken::new();
+    let closing = CancellationToken::new();
+    let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let client = Client::new(admin.local_addr().unwrap());
+    let server = tokio::spawn(admin.serve(Arc::new(views(drain.clone())), closing.clone()));
+    for page in [
+        "/",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/catalog",
+        "/connections",
+        "/config",
+    ] {
+        assert_eq!(client.ask(Method::GET, page).await.unwrap().0, StatusCode::OK, "{page}");
+    }
+    assert_eq!(
+        client.ask(Method::GET, "/nothing").await.unwrap().0,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        client.ask(Method::GET, "/drain").await.unwrap().0,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+    let catalog: CatalogView = client.json("/catalog").await.unwrap();
+    assert_eq!(catalog.version, "1");
+    assert!(!drain.is_cancelled());
+    assert_eq!(
+        client.ask(Method::POST, "/drain").await.unwrap().0,
+        StatusCode::ACCEPTED
+    );
+    assert!(drain.is_cancelled());
+    let (status, body) = client.ask(Method::GET, "/readyz").await.unwrap();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(String::from_utf8_lossy(&body).contains("draining"));
+    closing.cancel();
+    server.await.unwrap();
+    assert!(matches!(
+        client.ask(Method::GET, "/livez").await,
+        Err(ClientError::Unreachable { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_page_of_a_foreign_site_reaches_nothing_but_health_and_metrics() {
+    let drain = CancellationToken::new();
+    let views = views(drain.clone());
+    let foreign = [
+        headers("evil.example:15020", None),
+        headers("127.0.0.1:15020", Some("http://evil.example")),
+        HeaderMap::new(),
+    ];
+    for headers in &foreign {
+        for (method, page) in [
+            (Method::POST, "/drain"),
+            (Method::GET, "/catalog"),
+            (Method::GET, "/config"),
+        ] {
+            assert_eq!(
+                answer_to(&method, page, headers, &views).status(),
+                StatusCode::FORBIDDEN,
+                "{page}"
+            );
+        }
+        assert_eq!(
+            answer_to(&Method::GET, "/metrics", headers, &views).status(),
+            StatusCode::OK
+        );
+    }
+    assert!(!drain.is_cancelled());
+    for host in ["127.0.0.1:15020", "localhost:15020", "[::1]:15020", "10.0.0.5"] {
+        let answer = answer_to(&Method::GET, "/config", &headers(host, None), &views);
+        assert_eq!(answer.status(), StatusCode::OK, "{host}");
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "workers: 1\n");
+    }
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_key() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    let first = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = first.local_addr().unwrap();
+    let error = Admin::bind(addr).unwrap_err().to_string();
+    assert!(
+        error.contains(&addr.to_string()) && error.contains("admin.listen"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_address_alone_is_a_short_form() {
+    let config: Config = serde_saphyr::from_str("127.0.0.1:1").unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:1");
+    let config: Config = serde_saphyr::from_str("{}").unwrap();
+    assert_eq!(config, Config::default());
+}

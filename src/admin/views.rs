@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the admin pages show, as data: `/catalog` and `/connections` are these types as JSON, and `remora status` reads
+//! them back.
+//!
+//! `app.rs` fills them, so that this room knows nothing of discovery and the call path.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::lifecycle::Readiness;
+
+/// Where the pages come from.
+pub struct Views {
+    /// `/readyz`.
+    pub readiness: Readiness,
+    /// `/metrics`, OpenMetrics text.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// `/catalog`.
+    pub catalog: Box<dyn Fn() -> CatalogView + Send + Sync>,
+    /// `/connections`.
+    pub connections: Box<dyn Fn() -> ConnectionsView + Send + Sync>,
+    /// `/config`: the effective configuration as YAML, secrets hidden.
+    pub config: String,
+    /// Cancelled by `POST /drain`.
+    pub drain: CancellationToken,
+}
+
+impl fmt::Debug for Views {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Views")
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `/catalog`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogView {
+    /// Remora's version.
+    pub version: String,
+    /// Since the process started, in seconds.
+    pub uptime_s: u64,
+    /// Each real registry.
+    pub registries: Vec<RegistryView>,
+    /// Each application that is here.
+    pub leases: Vec<LeaseView>,
+    /// Where calls can go, by service key.
+    pub routes: Vec<RouteView>,
+    /// Rules that were kept from the applications.
+    pub rules_not_applied: Vec<RuleView>,
+    /// Entries of followed lists that could not be read.
+    pub malformed: Vec<OddView>,
+    /// Addresses of followed lists that are never dialled.
+    pub refused: Vec<OddView>,
+}
+
+/// One real registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryView {
+    /// Its name here.
+    pub name: String,
+    /// Its address, password hidden.
+    pub url: String,
+    /// `up`, `connecting`, `down`.
+    pub state: String,
+    /// How long it has been so, in seconds.
+    pub for_s: u64,
+    /// The last failure; empty if up.
+    pub cause: String,
+    /// Its doors: facade name and address.
+    pub facades: Vec<String>,
+}
+
+/// One application that came in by a facade.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseView {
+    /// Its name, once known.
+    pub application: String,
+    /// Which door.
+    pub facade: String,
+    /// Which registry.
+    pub registry: String,
+    /// Its end of the connection.
+    pub peer: String,
+    /// What it offers.
+    pub publishes: Vec<PublishedView>,
+    /// What it follows.
+    pub follows: Vec<String>,
+}
+
+/// One publication, before and after.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedView {
+    /// Service key or application.
+    pub service: String,
+    /// Protocol.
+    pub protocol: String,
+    /// What the application registered.
+    pub own: String,
+    /// What stands in the registry.
+    pub published: String,
+}
+
+/// Where calls of one service can go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteView {
+    /// Service key.
+    pub service: String,
+    /// Its instances.
+    pub instances: Vec<InstanceView>,
+}
+
+/// One instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceView {
+    /// Where calls go.
+    pub address: String,
+    /// Protocol.
+    pub protocol: String,
+    /// Weight as published.
+    pub weight: u32,
+    /// The application that provides it.
+    pub application: String,
+}
+
+/// A rule that was kept from the applications and is not applied here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// `condition`, `tag`, `script`, `configurator`.
+    pub kind: String,
+    /// Where the registry keeps it.
+    pub place: String,
+    /// Why it is not passed on.
+    pub why: String,
+    /// Its text, cut.
+    pub text: String,
+}
+
+/// An entry that is not used, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OddView {
+    /// Whose list.
+    pub list: String,
+    /// The entry as the registry has it.
+    pub entry: String,
+    /// Why it is not used.
+    pub why: String,
+}
+
+/// `/connections`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionsView {
+    /// Ports of the call path.
+    pub listeners: Vec<ListenerView>,
+    /// Connections now.
+    pub connections: Vec<ConnectionView>,
+    /// Connections that were left out of the list because it is long.
+    pub left_out: u64,
+    /// Calls since the start.
+    pub calls: Vec<CallsView>,
+}
+
+/// One port of the call path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerView {
+    /// `egress`, `ingress`.
+    pub side: String,
+    /// Protocol.
+    pub protocol: String,
+    /// Where it listens.
+    pub address: String,
+    /// The application behind an ingress port; empty if none yet.
+    pub app: String,
+}
+
+/// One connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionView {
+    /// `egress`, `ingress`.
+    pub side: String,
+    /// `downstream` (it came to us) or `upstream` (we opened it).
+    pub direction: String,
+    /// Protocol.
+    pub protocol: String,
+    /// The other end.
+    pub peer: String,
+    /// Calls waiting for their reply.
+    pub in_flight: u64,
+}
+
+/// Calls of one side and protocol since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallsView {
+    /// `egress`, `ingress`.
+    pub side: String,
+    /// Protocol.
+    pub protocol: String,
+    /// Calls by outcome: `ok`, `app_exception`, `failed`, `oneway`, and reasons of local replies.
+    pub outcomes: Vec<(String, u64)>,
+}
+
+impl CallsView {
+    /// Outcomes in which the application's own answer came back, or none was wanted.
+    pub const GOOD: [&'static str; 3] = ["ok", "app_exception", "oneway"];
+
+    /// All calls.
+    pub fn total(&self) -> u64 {
+        self.outcomes.iter().map(|(_, n)| n).sum()
+    }
+
+    /// Calls with another outcome than [`GOOD`](Self::GOOD).
+    pub fn errors(&self) -> u64 {
+        let good = |outcome: &str| Self::GOOD.contains(&outcome);
+        self.outcomes.iter().filter(|(o, _)| !good(o)).map(|(_, n)| n).sum()
+    }
+}

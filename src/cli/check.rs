@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `remora check`.
+
+use anyhow::bail;
+
+use crate::Plugins;
+use crate::config::{self, Overrides};
+
+/// Prints the effective configuration and what is noteworthy; fails with every problem found.
+pub(super) fn check(overrides: &Overrides, plugins: &Plugins) -> anyhow::Result<()> {
+    let loaded = config::load(overrides, |name| std::env::var(name).ok())?;
+    let notes = match config::check(&loaded, &plugins.served()) {
+        Ok(notes) => notes,
+        Err(errors) => {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            bail!("{}", lines.join("\nremora: "));
+        }
+    };
+    print!("{}", super::yaml(&loaded.config)?);
+    for note in notes {
+        println!("# note: {note}");
+    }
+    println!("# {}: ok", loaded.file().unwrap_or("all defaults"));
+    Ok(())
+}

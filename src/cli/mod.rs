@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line.
+//!
+//! Exit codes: 0 done; 1 failed, with the reason on standard error; 2 the command line itself is wrong.
+
+mod check;
+mod status;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use hyper::Method;
+
+use crate::admin::{Client, ClientError};
+use crate::config::{Address, Overrides, RegistryUrl, Span};
+use crate::lifecycle::ReadinessReport;
+use crate::{Config, Plugins};
+
+/// Takes over an application's service discovery: the application changes its registry address, nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "remora", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+const AFTER_HELP: &str = "Without a command: run.\n\
+    Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong command line.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy (also without a command)
+    Run(RunArgs),
+    /// Validate the configuration and print it as it takes effect; exit 1 with file, line, key and reason
+    Check(RunArgs),
+    /// Who publishes, who follows, connections, calls, errors, registry state
+    Status {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Exit 0 once the proxy is ready, 1 after the timeout: for start scripts and init containers
+    Wait {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// How long to wait
+        #[arg(long, default_value = "30s")]
+        timeout: Span,
+    },
+    /// Drain and end the running proxy; returns when it has gone
+    Stop {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// How long to wait for its end
+        #[arg(long, default_value = "30s")]
+        timeout: Span,
+    },
+}
+
+#[derive(Debug, Args, Default)]
+struct RunArgs {
+    /// Configuration file (YAML); else $REMORA_CONFIG, else all defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The real registry: embedded, zookeeper://h1:2181,h2:2181/chroot, file:///path.yaml
+    #[arg(long, value_name = "URL")]
+    registry: Option<RegistryUrl>,
+    /// Published host; default: the one that the application registered
+    #[arg(long, value_name = "IP")]
+    advertise: Option<IpAddr>,
+    /// Where state is kept; default: /var/lib/remora, else ~/.local/state/remora
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Admin address; default: 127.0.0.1:15020
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<Address>,
+}
+
+#[derive(Debug, Args)]
+struct AdminArgs {
+    /// Admin address of the running proxy; default: admin.listen of $REMORA_CONFIG, else 127.0.0.1:15020
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<Address>,
+}
+
+impl From<RunArgs> for Overrides {
+    fn from(args: RunArgs) -> Self {
+        Self {
+            file: args.config,
+            registry: args.registry,
+            advertise: args.advertise,
+            data_dir: args.data_dir,
+            admin: args.admin,
+        }
+    }
+}
+
+/// Reads the process's arguments and does what they say. Also the whole `main` of a custom binary.
+pub fn main(plugins: Plugins) -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => Err(anyhow::anyhow!("run: {:?}", Overrides::from(args))),
+        Command::Check(args) => check::check(&args.into(), &plugins),
+        Command::Status { admin, json } => admin.client().and_then(|client| block_on(status::status(client, json))),
+        Command::Wait { admin, timeout } => admin.client().and_then(|client| block_on(wait(client, timeout.0))),
+        Command::Stop { admin, timeout } => admin.client().and_then(|client| block_on(stop(client, timeout.0))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("remora: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a short-lived command.
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(command)
+}
+
+impl AdminArgs {
+    fn client(&self) -> anyhow::Result<Client> {
+        let addr = match self.admin {
+            Some(addr) => addr.0,
+            None => {
+                crate::config::load(&Overrides::default(), |name| std::env::var(name).ok())?
+                    .config
+                    .admin
+                    .listen
+                    .0
+            }
+        };
+        Ok(Client::new(addr))
+    }
+}
+
+/// Between two looks at a process that is starting or stopping.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+async fn wait(client: Client, timeout: Duration) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    loop {
+        let why = match client.json::<ReadinessReport>("/readyz").await {
+            Ok(report) if report.ready => return Ok(()),
+            Ok(report) => report.reasons.join("; "),
+            Err(error) => error.to_string(),
+        };
+        if tokio::time::Instant::now() + LOOK_EVERY > deadline {
+            anyhow::bail!("not ready within {}: {why}", Span(timeout));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn stop(client: Client, timeout: Duration) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    let (status, body) = client.ask(Method::POST, "/drain").await?;
+    if !status.is_success() {
+        anyhow::bail!("drain refused: {status} {}", String::from_utf8_lossy(&body).trim());
+    }
+    while !matches!(
+        client.ask(Method::GET, "/livez").await,
+        Err(ClientError::Unreachable { .. })
+    ) {
+        if tokio::time::Instant::now() + LOOK_EVERY > deadline {
+            anyhow::bail!(
+                "still there after {}; its calls in flight have not ended",
+                Span(timeout)
+            );
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// The effective configuration as YAML, secrets hidden.
+fn yaml(config: &Config) -> anyhow::Result<String> {
+    Ok(serde_saphyr::to_string(config)?)
+}

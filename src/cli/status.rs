@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `remora status`: what the admin pages say, in columns that fit a terminal.
+
+use serde::{Deserialize, Serialize};
+
+use crate::admin::{CallsView, CatalogView, Client, ConnectionsView};
+use crate::lifecycle::ReadinessReport;
+
+/// All that `--json` prints.
+#[derive(Debug, Serialize, Deserialize)]
+struct Status {
+    readiness: ReadinessReport,
+    catalog: CatalogView,
+    connections: ConnectionsView,
+}
+
+pub(super) async fn status(client: Client, json: bool) -> anyhow::Result<()> {
+    let status = Status {
+        readiness: client.json("/readyz").await?,
+        catalog: client.json("/catalog").await?,
+        connections: client.json("/connections").await?,
+    };
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(&status)?),
+        false => print!("{}", text(&status)),
+    }
+    Ok(())
+}
+
+fn text(status: &Status) -> String {
+    let mut out = Page::default();
+    head(status, &mut out);
+    applications(&status.catalog, &mut out);
+    routes(&status.catalog, &mut out);
+    connections(&status.connections, &mut out);
+    oddities(&status.catalog, &mut out);
+    out.text
+}
+
+fn head(status: &Status, out: &mut Page) {
+    let readiness = &status.readiness;
+    let state = if readiness.ready { "ready" } else { "NOT READY" };
+    out.line(format!(
+        "remora {}, up {}, {state}",
+        status.catalog.version,
+        span(status.catalog.uptime_s)
+    ));
+    for reason in &readiness.reasons {
+        out.line(format!("  because: {reason}"));
+    }
+    for note in &readiness.notes {
+        out.line(format!("  note: {note}"));
+    }
+    let rows = status.catalog.registries.iter().map(|r| {
+        let state = match r.cause.is_empty() {
+            true => format!("{} for {}", r.state, span(r.for_s)),
+            false => format!("{} for {}: {}", r.state, span(r.for_s), r.cause),
+        };
+        vec![r.name.clone(), r.url.clone(), r.facades.join(" "), state]
+    });
+    out.table("Registries", &["name", "registry", "doors", "state"], rows);
+}
+
+fn applications(catalog: &CatalogView, out: &mut Page) {
+    let rows = catalog.leases.iter().map(|l| {
+        let name = if l.application.is_empty() { "?" } else { &l.application };
+        let (publishes, follows) = (l.publishes.len().to_string(), l.follows.len().to_string());
+        vec![
+            name.to_owned(),
+            l.facade.clone(),
+            l.registry.clone(),
+            l.peer.clone(),
+            publishes,
+            follows,
+        ]
+    });
+    let columns = ["application", "door", "registry", "from", "publishes", "follows"];
+    out.table("Applications", &columns, rows);
+    let rows = catalog.leases.iter().flat_map(|l| {
+        l.publishes.iter().map(|p| {
+            vec![
+                l.application.clone(),
+                p.service.clone(),
+                p.own.clone(),
+                format!("-> {}", p.published),
+            ]
+        })
+    });
+    out.table(
+        "Published",
+        &["application", "service", "its own address", "in the registry"],
+        rows,
+    );
+    let rows = catalog
+        .leases
+        .iter()
+        .flat_map(|l| l.follows.iter().map(|f| vec![l.application.clone(), f.clone()]));
+    out.table("Followed", &["application", "list"], rows);
+}
+
+fn routes(catalog: &CatalogView, out: &mut Page) {
+    let rows = catalog.routes.iter().flat_map(|r| {
+        let nobody = r
+            .instances
+            .is_empty()
+            .then(|| vec![r.service.clone(), "nobody".to_owned()]);
+        let some = r.instances.iter().map(|i| {
+            vec![
+                r.service.clone(),
+                i.address.clone(),
+                i.protocol.clone(),
+                i.weight.to_string(),
+                i.application.clone(),
+            ]
+        });
+        nobody.into_iter().chain(some).collect::<Vec<_>>()
+    });
+    out.table(
+        "Routes",
+        &["service", "instance", "protocol", "weight", "application"],
+        rows,
+    );
+}
+
+fn connections(view: &ConnectionsView, out: &mut Page) {
+    let rows = view
+        .listeners
+        .iter()
+        .map(|l| vec![l.side.clone(), l.protocol.clone(), l.address.clone(), l.app.clone()]);
+    out.table("Ports", &["side", "protocol", "listens on", "application at"], rows);
+    let rows = view.calls.iter().map(|c| {
+        let bad = c
+            .outcomes
+            .iter()
+            .filter(|(o, n)| *n > 0 && !CallsView::GOOD.contains(&o.as_str()));
+        let bad: Vec<String> = bad.map(|(o, n)| format!("{o} {n}")).collect();
+        vec![
+            c.side.clone(),
+            c.protocol.clone(),
+            c.total().to_string(),
+            c.errors().to_string(),
+            bad.join(", "),
+        ]
+    });
+    out.table("Calls", &["side", "protocol", "calls", "errors", "which"], rows);
+    let rows = view.connections.iter().map(|c| {
+        vec![
+            c.side.clone(),
+            c.direction.clone(),
+            c.protocol.clone(),
+            c.peer.clone(),
+            c.in_flight.to_string(),
+        ]
+    });
+    out.table(
+        "Connections",
+        &["side", "direction", "protocol", "peer", "in flight"],
+        rows,
+    );
+    if view.left_out > 0 {
+        out.line(format!("  and {} more", view.left_out));
+    }
+}
+
+fn oddities(catalog: &CatalogView, out: &mut Page) {
+    let rows = catalog
+        .rules_not_applied
+        .iter()
+        .map(|r| vec![r.kind.clone(), r.place.clone(), r.why.clone()]);
+    out.table(
+        "Rules NOT APPLIED (kept from the applications)",
+        &["kind", "place", "why"],
+        rows,
+    );
+    let odd = |o: &crate::admin::OddView| vec![o.list.clone(), o.entry.clone(), o.why.clone()];
+    let columns = ["list", "entry", "why"];
+    out.table(
+        "Malformed entries, skipped",
+        &columns,
+        catalog.malformed.iter().map(odd),
+    );
+    out.table(
+        "Refused addresses, never dialled",
+        &columns,
+        catalog.refused.iter().map(odd),
+    );
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
+/// Longer cells are cut in the middle: the ends tell addresses and classes apart.
+const MAX_CELL: usize = 64;
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, line: String) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    /// Columns as wide as their widest cell; nothing at all without rows.
+    fn table(&mut self, title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+        let rows: Vec<Vec<String>> = rows
+            .map(|row| row.into_iter().map(|cell| cut(&cell)).collect())
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        let head: Vec<String> = columns.iter().map(|c| (*c).to_owned()).collect();
+        let width = |at: usize| {
+            let cells = rows.iter().chain(std::iter::once(&head)).filter_map(|row| row.get(at));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+        self.line(String::new());
+        self.line(title.to_owned());
+        for row in std::iter::once(&head).chain(&rows) {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            self.line(format!("  {}", cells.collect::<Vec<_>>().join("  ")));
+        }
+    }
+}
+
+fn cut(cell: &str) -> String {
+    let chars: Vec<char> = cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if chars.len() <= MAX_CELL {
+        return chars.into_iter().collect();
+    }
+    let half = MAX_CELL / 2 - 1;
+    let (front, back) = (chars.iter().take(half), chars.iter().skip(chars.len() - half));
+    front.chain(&['.', '.']).chain(back).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::{InstanceView, LeaseView, PublishedView, RegistryView, RouteView, RuleView};
+
+    #[test]
+    fn the_page_shows_before_and_after_and_what_is_wrong() {
+        let status = Status {
+            readiness: ReadinessReport {
+                ready: true,
+                reasons: vec![],
+                notes: vec!["registry default: down for 5 s: refused; serving last known lists".to_owned()],
+            },
+            catalog: CatalogView {
+                version: "0.1.0".to_owned(),
+                uptime_s: 75,
+                registries: vec![RegistryView {
+                    name: "default".to_owned(),
+                    url: "zookeeper://zk:2181".to_owned(),
+                    state: "down".to_owned(),
+                    for_s: 5,
+                    cause: "refused".to_owned(),
+                    facades: vec!["zookeeper 127.0.0.1:2181".to_owned()],
+                }],
+                leases: vec![LeaseView {
+                    application: "shop".to_owned(),
+                    facade: "zookeeper".to_owned(),
+                    publishes: vec![PublishedView {
+                        service: "a.B:1.0.0".to_owned(),
+                        protocol: "dubbo".to_owned(),
+                        own: "10.0.0.5:20880".to_owned(),
+                        published: "10.0.0.5:20881".to_owned(),
+                    }],
+                    ..LeaseView::default()
+                }],
+                routes: vec![
+                    RouteView {
+                        service: "c.D".to_owned(),
+                        instances: vec![],
+                    },
+                    RouteView {
+                        service: "a.B:1.0.0".to_owned(),
+                        instances: vec![InstanceView {
+                            address: "10.0.0.5:20881".to_owned(),
+                            protocol: "dubbo".to_owned(),
+                            weight: 100,
+                            application: "shop".to_owned(),
+                        }],
+                    },
+                ],
+                rules_not_applied: vec![RuleView {
+                    kind: "tag".to_owned(),
+                    place: "/dubbo/config/dubbo/shop.tag-router".to_owned(),
+                    why: "names hosts".to_owned(),
+                    text: String::new(),
+                }],
+                ..CatalogView::default()
+            },
+            connections: ConnectionsView {
+                calls: vec![CallsView {
+                    side: "egress".to_owned(),
+                    protocol: "dubbo".to_owned(),
+                    outcomes: vec![
+                        ("ok".to_owned(), 40),
+                        ("app_exception".to_owned(), 1),
+                        ("timeout".to_owned(), 2),
+                    ],
+                }],
+                ..ConnectionsView::default()
+            },
+        };
+        let text = text(&status);
+        for expected in [
+            "remora 0.1.0, up 1m15s, ready",
+            "serving last known lists",
+            "a.B:1.0.0  10.0.0.5:20880   -> 10.0.0.5:20881",
+            "c.D        nobody",
+            "egress  dubbo     43     2       timeout 2",
+            "Rules NOT APPLIED",
+        ] {
+            assert!(text.contains(expected), "{expected} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn long_cells_are_cut_and_hold_no_control_characters() {
+        let cell = cut(&format!("{}\x1b[31m{}", "a".repeat(80), "z".repeat(80)));
+        assert_eq!(cell.chars().count(), MAX_CELL);
+        assert!(cell.starts_with("aaa") && cell.ends_with("zzz") && !cell.contains('\x1b'));
+    }
+}

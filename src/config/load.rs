@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+//! File, then environment, then command line.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::error::{ConfigError, Place};
+use super::keys::Keys;
+use super::model::Config;
+use super::registry_url::RegistryUrl;
+use super::value::Address;
+
+/// What the command line says; it comes last.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// `--registry`.
+    pub registry: Option<RegistryUrl>,
+    /// `--advertise`.
+    pub advertise: Option<std::net::IpAddr>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--admin`.
+    pub admin: Option<Address>,
+}
+
+/// A configuration and where its values came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    file: Option<(String, Keys)>,
+    environment: Vec<(&'static str, String)>,
+    flags: Vec<(&'static str, &'static str)>,
+}
+
+impl Loaded {
+    /// The name of the file that was read, if any.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// Where the value of a dotted key came from.
+    pub fn place(&self, key: &str) -> Place {
+        let covers = |top: &str| {
+            key.strip_prefix(top)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        if let Some((_, flag)) = self.flags.iter().find(|(top, _)| covers(top)) {
+            return Place::Flag(flag);
+        }
+        if let Some((_, name)) = self.environment.iter().find(|(top, _)| covers(top)) {
+            return Place::Environment(name.clone());
+        }
+        match &self.file {
+            Some((file, keys)) => {
+                let (line, column) = keys.place(key).filter(|_| !key.is_empty()).unwrap_or((0, 0));
+                Place::File {
+                    file: file.clone(),
+                    line,
+                    column,
+                }
+            }
+            None => Place::Default,
+        }
+    }
+
+    /// Whether anybody said something for a dotted key.
+    pub fn is_given(&self, key: &str) -> bool {
+        match self.place(key) {
+            Place::File { .. } => self.file.as_ref().is_some_and(|(_, keys)| keys.holds(key)),
+            Place::Environment(_) | Place::Flag(_) => true,
+            Place::Default => false,
+        }
+    }
+}
+
+/// Reads the file that `overrides.file` or `REMORA_CONFIG` names (none: all defaults), then lays the environment and the
+/// command line over it. A top-level key of the environment (`REMORA_WORKERS=2`, `REMORA_ADMIN='{listen: 127.0.0.1:1}'`)
+/// is YAML and replaces that key whole.
+///
+/// # Errors
+/// File, line, column, key, and what is allowed.
+pub fn load(overrides: &Overrides, environment: impl Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
+    let named = environment("REMORA_CONFIG")
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from);
+    let file = overrides.file.clone().or(named);
+    let mut loaded = match &file {
+        Some(path) => read_file(path)?,
+        None => Loaded {
+            config: Config::default(),
+            file: None,
+            environment: Vec::new(),
+            flags: Vec::new(),
+        },
+    };
+    lay_environment(&mut loaded, environment)?;
+    lay_flags(&mut loaded, overrides);
+    Ok(loaded)
+}
+
+fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+        file: file.clone(),
+        cause,
+    })?;
+    let keys = Keys::of(&text);
+    let config = match text
+        .lines()
+        .all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
+    {
+        true => Config::default(),
+        false => read(&text, |key, reported| {
+            let (line, column) = keys.exactly(key).unwrap_or(reported);
+            Place::File {
+                file: file.clone(),
+                line,
+                column,
+            }
+        })?,
+    };
+    Ok(Loaded {
+        config,
+        file: Some((file, keys)),
+        environment: Vec::new(),
+        flags: Vec::new(),
+    })
+}
+
+/// Reads YAML into `T`; an error carries the key and what `place` makes of it and of the reported line and column.
+fn read<T: DeserializeOwned>(text: &str, place: impl Fn(&str, (u64, u64)) -> Place) -> Result<T, ConfigError> {
+    let mut key = String::new();
+    serde_saphyr::with_deserializer_from_str(text, |deserializer| {
+        serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            key = error.path().to_string();
+            error.into_inner()
+        })
+    })
+    .map_err(|error| {
+        let reported = error.location().map_or((0, 0), |at| (at.line(), at.column()));
+        ConfigError::Invalid {
+            place: place(&key, reported),
+            key,
+            problem: problem(&error),
+        }
+    })
+}
+
+/// The error's text without position and source lines, which are told apart.
+fn problem(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as E;
+    match error.without_snippet() {
+        // The words of std's parsers, which do not say what is allowed.
+        E::Message { msg, .. } if msg == "invalid IP address syntax" => {
+            "not an IP address; allowed: one such as 10.0.0.5".to_owned()
+        }
+        E::Message { msg, .. } if msg == "invalid socket address syntax" => {
+            "not an address; allowed: IP:PORT, such as 127.0.0.1:20880".to_owned()
+        }
+        E::Message { msg, .. } => msg.clone(),
+        E::SerdeUnknownField { field, expected, .. } => {
+            format!("unknown key `{field}`; allowed: {}", expected.join(", "))
+        }
+        E::SerdeUnknownVariant { variant, expected, .. } => {
+            format!("unknown value `{variant}`; allowed: {}", expected.join(", "))
+        }
+        E::SerdeMissingField { field, .. } => format!("key `{field}` is missing"),
+        E::DuplicateMappingKey { key, .. } => {
+            format!("key `{}` stands twice; allowed: once", key.as_deref().unwrap_or("?"))
+        }
+        E::InvalidScalar { ty, .. } => match ty.as_bytes().first() {
+            Some(b'u') => "not a whole number; allowed: 0 and above".to_owned(),
+            Some(b'i') => "not a whole number".to_owned(),
+            _ => format!("not a {ty}"),
+        },
+        E::SerdeInvalidType {
+            unexpected, expected, ..
+        }
+        | E::SerdeInvalidValue {
+            unexpected, expected, ..
+        } => format!("found {unexpected}; allowed: {expected}"),
+        other => {
+            let text = other.to_string();
+            text.split(" at line ").next().unwrap_or(&text).to_owned()
+        }
+    }
+}
+
+fn lay_environment(loaded: &mut Loaded, environment: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    /// One arm per top-level key: reads the variable, if set, into the field of the same name.
+    macro_rules! lay {
+        ($($key:ident),* $(,)?) => {$({
+            let name = format!("REMORA_{}", stringify!($key).to_uppercase());
+            if let Some(text) = environment(&name).filter(|text| !text.is_empty()) {
+                loaded.config.$key = read(&text, |_, _| Place::Environment(name.clone()))
+                    .map_err(|error| under(stringify!($key), error))?;
+                loaded.environment.push((stringify!($key), name));
+            }
+        })*};
+    }
+    lay!(
+        registry, advertise, data_dir, facades, protocols, registries, publish, admin, workers, lifecycle, log
+    );
+    Ok(())
+}
+
+/// Puts the top-level key in front of the key of an error.
+fn under(top: &str, error: ConfigError) -> ConfigError {
+    match error {
+        ConfigError::Invalid { place, key, problem } => ConfigError::Invalid {
+            place,
+            key: if key == "." {
+                top.to_owned()
+            } else {
+                format!("{top}.{key}")
+            },
+            problem,
+        },
+        other => other,
+    }
+}
+
+fn lay_flags(loaded: &mut Loaded, overrides: &Overrides) {
+    let config = &mut loaded.config;
+    if let Some(registry) = &overrides.registry {
+        config.registry = registry.clone();
+        loaded.flags.push(("registry", "--registry"));
+    }
+    if let Some(advertise) = overrides.advertise {
+        config.advertise = Some(advertise);
+        loaded.flags.push(("advertise", "--advertise"));
+    }
+    if let Some(data_dir) = &overrides.data_dir {
+        config.data_dir = Some(data_dir.clone());
+        loaded.flags.push(("data_dir", "--data-dir"));
+    }
+    if let Some(admin) = overrides.admin {
+        config.admin.listen = admin;
+        loaded.flags.push(("admin.listen", "--admin"));
+    }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the real registry is: `embedded`, `zookeeper://h1:2181,h2:2181/chroot`, `file:///etc/remora/services.yaml`, ...
+//!
+//! Only the form is checked here; which schemes this build has an adapter for is known to `check.rs`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::value::{ValueError, text_value};
+
+/// A registry's address.
+#[derive(Clone, PartialEq, Eq)]
+pub enum RegistryUrl {
+    /// The in-process ZooKeeper, persisted to `data_dir`.
+    Embedded,
+    /// A registry somewhere, or a file.
+    Url {
+        /// `zookeeper`, `nacos`, `sofaregistry`, `file`, or what a plugin brings.
+        scheme: String,
+        /// `user:password` in front of the hosts; the password is never printed.
+        credentials: Option<String>,
+        /// `h1:2181,h2:2181`; empty for a file.
+        hosts: String,
+        /// The path with its leading slash, or empty: a chroot, a namespace, a file's name.
+        path: String,
+    },
+}
+
+impl RegistryUrl {
+    /// `embedded` or the scheme.
+    pub fn scheme(&self) -> &str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Url { scheme, .. } => scheme,
+        }
+    }
+}
+
+impl FromStr for RegistryUrl {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::Registry(without_password(text));
+        if text == "embedded" {
+            return Ok(Self::Embedded);
+        }
+        let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
+        let (authority, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, ""),
+        };
+        let (credentials, hosts) = match authority.rsplit_once('@') {
+            Some((credentials, hosts)) => (Some(credentials.to_owned()), hosts),
+            None => (None, authority),
+        };
+        let scheme_is_word = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let place_is_given = match scheme {
+            "file" => hosts.is_empty() && path.len() > 1,
+            _ => hosts.split(',').all(is_host_port),
+        };
+        if !scheme_is_word || !place_is_given {
+            return Err(wrong());
+        }
+        Ok(Self::Url {
+            scheme: scheme.to_owned(),
+            credentials,
+            hosts: hosts.to_owned(),
+            path: if scheme == "file" {
+                path
+            } else {
+                path.trim_end_matches('/')
+            }
+            .to_owned(),
+        })
+    }
+}
+
+fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let host_is_plain = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "/?#@,".contains(c));
+    host_is_plain && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let authority_end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    match authority.rsplit_once('@') {
+        Some((credentials, hosts)) => {
+            let user = credentials.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{hosts}{path}")
+        }
+        None => text.to_owned(),
+    }
+}
+
+/// The address with its password hidden.
+impl fmt::Display for RegistryUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("embedded"),
+            Self::Url {
+                scheme,
+                credentials,
+                hosts,
+                path,
+            } => {
+                write!(f, "{scheme}://")?;
+                if let Some(credentials) = credentials {
+                    write!(f, "{}:***@", credentials.split(':').next().unwrap_or_default())?;
+                }
+                write!(f, "{hosts}{path}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RegistryUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+text_value!(
+    RegistryUrl,
+    "a registry such as embedded or zookeeper://h1:2181,h2:2181"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_the_contract_is_read() {
+        for text in [
+            "embedded",
+            "zookeeper://h1:2181,h2:2181/chroot",
+            "nacos://h:8848",
+            "sofaregistry://h:9603",
+            "file:///etc/remora/services.yaml",
+            "zookeeper://[::1]:2181",
+        ] {
+            assert_eq!(text.parse::<RegistryUrl>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let url: RegistryUrl = "zookeeper://admin:s3cret@h1:2181/x".parse().unwrap();
+        assert_eq!(url.to_string(), "zookeeper://admin:***@h1:2181/x");
+        assert_eq!(format!("{url:?}"), "zookeeper://admin:***@h1:2181/x");
+        let wrong = "zookeeper://admin:s3cret@h1".parse::<RegistryUrl>().unwrap_err();
+        assert!(!wrong.to_string().contains("s3cret"), "{wrong}");
+    }
+
+    #[test]
+    fn what_is_not_a_registry_is_refused() {
+        for text in [
+            "",
+            "embeded",
+            "zookeeper://",
+            "zookeeper://h1",
+            "zookeeper://h1:0",
+            "file://x",
+            "://h:1",
+            "zookeeper://h:1,",
+        ] {
+            assert!(text.parse::<RegistryUrl>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one list of protocols and registries that are compiled in.
+//!
+//! A binary of your own adds to it and is otherwise the same:
+//!
+//! ```no_run
+//! # fn my_protocol() -> std::sync::Arc<dyn remora_protocol::Protocol> { unimplemented!() }
+//! # fn main() -> std::process::ExitCode {
+//! remora::cli::main(remora::Plugins::default().with_protocol(my_protocol()))
+//! # }
+//! ```
+
+use std::sync::Arc;
+
+use remora_protocol::Protocol;
+
+use crate::config::Served;
+
+/// What this build speaks.
+#[derive(Clone, Debug)]
+pub struct Plugins {
+    protocols: Vec<Arc<dyn Protocol>>,
+}
+
+impl Default for Plugins {
+    fn default() -> Self {
+        Self {
+            protocols: vec![Arc::new(remora_dubbo::Dubbo)],
+        }
+    }
+}
+
+impl Plugins {
+    /// Adds a protocol; its ports stand under `protocols.<name>` of the configuration. A second one of the same name
+    /// replaces the first.
+    #[must_use]
+    pub fn with_protocol(mut self, protocol: Arc<dyn Protocol>) -> Self {
+        self.protocols.retain(|known| known.name() != protocol.name());
+        self.protocols.push(protocol);
+        self
+    }
+
+    /// Every protocol.
+    pub fn protocols(&self) -> &[Arc<dyn Protocol>] {
+        &self.protocols
+    }
+
+    /// Names, for checking a configuration.
+    pub fn served(&self) -> Served {
+        Served {
+            protocols: self.protocols.iter().map(|protocol| protocol.name()).collect(),
+            registries: vec!["embedded", "zookeeper", "file"],
+            facades: vec!["zookeeper"],
+        }
+    }
+}

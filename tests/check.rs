@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `remora check`: what a wrong configuration is answered with, and what a good one prints.
+
+use std::process::{Command, Output};
+
+fn check(yaml: &str) -> (Output, String) {
+    check_with(yaml, &[], &[])
+}
+
+fn check_with(yaml: &str, flags: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("remora.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+        .env_clear()
+        .envs(environment.iter().copied())
+        .arg("check")
+        .arg("--config")
+        .arg(&file)
+        .args(flags)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout.clone()).unwrap() + &String::from_utf8(output.stderr.clone()).unwrap();
+    (output, said.replace(&file.display().to_string(), "remora.yaml"))
+}
+
+#[test]
+fn a_wrong_configuration_is_answered_with_file_line_column_key_and_what_is_allowed() {
+    let cases = [
+        (
+            "registry: foo\n",
+            "remora.yaml:1:11: registry: `foo` is not a registry; allowed: embedded, zookeeper://",
+        ),
+        (
+            "workers: 1\nfacades:\n  zookeeper: { listn: 127.0.0.1:2181 }\n",
+            "remora.yaml:3:23: facades.zookeeper.listn: unknown key `listn`; allowed: listen",
+        ),
+        (
+            "facades:\n  zookeeper: { listen: localhost:2181 }\n",
+            "remora.yaml:2:24: facades.zookeeper.listen: `localhost:2181` is not an address; allowed: IP:PORT",
+        ),
+        (
+            "facades: { zookeeper: on }\n",
+            "remora.yaml:1:23: facades.zookeeper: found boolean `true`; allowed: `off` or a map",
+        ),
+        (
+            "facades: { eureka: off }\n",
+            "facades.eureka: unknown key `eureka`; allowed: zookeeper, mesh",
+        ),
+        (
+            "protocols:\n  dubbo:\n    ingress_range: 20999-20900\n",
+            "remora.yaml:3:20: protocols.dubbo.ingress_range: `20999-20900` is not a port range; allowed: FIRST-LAST",
+        ),
+        (
+            "protocols: { thrift: off, grpc: { egress: 127.0.0.1:1 } }\n",
+            "remora.yaml:1:12: protocols: grpc: key `ingress` is missing and has no default",
+        ),
+        (
+            "protcols: {}\n",
+            "remora.yaml:1:11: protcols: unknown key `protcols`; allowed: registry, advertise",
+        ),
+        (
+            "\nworkers: 0\n",
+            "remora.yaml:2:10: workers: 0 threads; allowed: 1 to 256",
+        ),
+        ("workers: two\n", "remora.yaml:1:10: workers: not a whole number"),
+        (
+            "advertise: web-1\n",
+            "remora.yaml:1:12: advertise: not an IP address; allowed: one such as 10.0.0.5",
+        ),
+        (
+            "advertise: 0.0.0.0\n",
+            "remora.yaml:1:12: advertise: 0.0.0.0 is no host's address",
+        ),
+        (
+            "log: loud\n",
+            "remora.yaml:1:6: log: `loud` is not a log level; allowed: off, error",
+        ),
+        (
+            "log: { format: xml }\n",
+            "remora.yaml:1:16: log.format: unknown value `xml`; allowed: text, json",
+        ),
+        (
+            "publish: [ { protocol: dubbo } ]\n",
+            "publish[0]: key `service` is missing",
+        ),
+        (
+            "workers: 1\nworkers: 2\n",
+            "remora.yaml:2:1: workers: key `workers` stands twice; allowed: once",
+        ),
+        (
+            "admin: { listen: 127.0.0.1:2181 }\n",
+            "remora.yaml:1:18: admin.listen: 127.0.0.1:2181 is taken by facades.zookeeper.listen; allowed: a port of its own",
+        ),
+        (
+            "registries:\n  - { name: a, registry: embedded }\n  - { name: a, registry: nacos://h:8848 }\n",
+            "remora.yaml:3:13: registries[1].name: `a` is used twice; allowed: a name of its own",
+        ),
+        (
+            "registry: nacos://h:8848\n",
+            "registry: nacos:// is not served by this version; allowed: embedded, zookeeper, file",
+        ),
+        (
+            "registry: embedded\nregistries: [ { name: a, registry: embedded } ]\n",
+            "registry: stands beside `registries`",
+        ),
+    ];
+    for (yaml, expected) in cases {
+        let (output, said) = check(yaml);
+        assert_eq!(output.status.code(), Some(1), "{yaml}\n{said}");
+        assert!(said.contains(expected), "{yaml}\nexpected: {expected}\nsaid: {said}");
+    }
+}
+
+#[test]
+fn broken_yaml_and_an_absent_file_are_told_by_name() {
+    let (output, said) = check("facades: { zookeeper: off\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("remora.yaml:"), "{said}");
+    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+        .args(["check", "--config", "/nonexistent/remora.yaml"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("/nonexistent/remora.yaml: No such file"), "{said}");
+}
+
+#[test]
+fn the_contract_loads_and_what_is_not_served_yet_is_reported() {
+    let (output, said) = check(
+        "registry: zookeeper://shop:s3cret@h1:2181,h2:2181/chroot
+advertise: 10.0.0.5
+data_dir: /var/lib/remora
+facades:
+  zookeeper: { listen: 127.0.0.1:2181 }
+  mesh:      { listen: 127.0.0.1:13330 }
+  dubbod:    { listen: 127.0.0.1:22222 }
+  sofaregistry: { listen: 127.0.0.1:9603, session: 127.0.0.1:9600 }
+protocols:
+  dubbo: { egress: 127.0.0.1:20882, ingress: 0.0.0.0:20881, ingress_range: 20900-20999 }
+  bolt:  { egress: 127.0.0.1:12220, ingress: 0.0.0.0:12201, ingress_range: 12300-12399 }
+publish:
+  - { protocol: dubbo, service: com.example.EchoService, version: 1.0.0, group: blue, address: 127.0.0.1:20880 }
+admin: { listen: 127.0.0.1:15020 }
+workers: 1
+",
+    );
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for expected in [
+        "facades.mesh: not served by this version: nothing listens on 127.0.0.1:13330",
+        "facades.dubbod: not served by this version",
+        "facades.sofaregistry: not served by this version",
+        "protocols.bolt: not served by this version",
+        "zookeeper://shop:***@h1:2181,h2:2181/chroot",
+        "com.example.EchoService",
+    ] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
+    assert!(!said.contains("s3cret"), "{said}");
+}
+
+#[test]
+fn what_check_prints_is_a_configuration_again() {
+    let (_, first) = check("workers: 3\nfacades: { zookeeper: off }\nlog: warn,remora::call=debug\n");
+    let (output, second) = check(&first);
+    assert_eq!(output.status.code(), Some(0), "{second}");
+    assert_eq!(first, second);
+    assert!(
+        first.contains("workers: 3") && first.contains("zookeeper: \"off\""),
+        "{first}"
+    );
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_over_the_file() {
+    let environment = [
+        ("REMORA_WORKERS", "3"),
+        ("REMORA_REGISTRY", "zookeeper://env:2181"),
+        ("REMORA_ADMIN", "127.0.0.1:15021"),
+        ("REMORA_LOG", "debug"),
+    ];
+    let flags = ["--registry", "zookeeper://flag:2181"];
+    let (output, said) = check_with("workers: 2\nregistry: zookeeper://file:2181\n", &flags, &environment);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for expected in ["zookeeper://flag:2181", "workers: 3", "127.0.0.1:15021", "level: debug"] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
+}
+
+#[test]
+fn a_wrong_environment_variable_is_named() {
+    let (output, said) = check_with(
+        "workers: 2\n",
+        &[],
+        &[("REMORA_FACADES", "{ zookeeper: { listen: 7 } }")],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("REMORA_FACADES: facades.zookeeper.listen: `7` is not an address"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+        .arg("upgarde")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
