@@ -33,8 +33,9 @@ class Parts:
         return self
 
     def __exit__(self, *_):
+        # Applications need no farewell here; Remoras are asked to end, the registry goes last.
         for proc in reversed(self.procs):
-            proc.stop(5)
+            proc.stop(5) if "remora" in proc.name else proc.kill()
         self.procs = []
 
     def _start(self, name, host, argv, env=None):

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cells in which something breaks while calls go on: Remora, the registry, a provider."""
+
+import time
+
+from .parts import LINES, now_ms
+from .procs import Failed, wait_for
+from .world import World
+
+RATE = 50
+
+
+class Load:
+    """A consumer that calls all the time, until it is told to stop."""
+
+    def __init__(self, world, line, seconds=150):
+        self.world = world
+        self.stop_file = world.parts.folder / "stop-load"
+        self.proc = world.consumer(line, "--loop", seconds, "--rate", RATE, "--timeout", 1000, "--stop-file", self.stop_file)
+        self.proc.event("ready", 60)
+        time.sleep(3)
+
+    def end(self):
+        """The report of the loop: calls, failed, ranges of failures."""
+        self.stop_file.touch()
+        report = self.proc.event("loop_end", 30)
+        self.proc.wait(30)
+        if report["calls"] < RATE:
+            raise Failed(f"only {report['calls']} calls were made: this shows nothing")
+        return report
+
+
+def told(report, begin_ms):
+    """Ranges of failures in seconds after `begin_ms`."""
+    ranges = [f"{(r['first_ms'] - begin_ms) / 1000:.1f}..{(r['last_ms'] - begin_ms) / 1000:.1f} s ({r['failed']}: {r['error'][:160]})"
+              for r in report["ranges"]]
+    return f"{report['calls']} calls, {report['failed']} failed" + (f", at {'; '.join(ranges[:4])}" if ranges else "")
+
+
+def remora_killed(settings, network, name, line, side):
+    """kill -9 and restart of a Remora, shorter than the session time-out: nobody notices in the registry."""
+    with World(settings, network, name, session_ms=settings.session_ms) as world:
+        world.provider(line)
+        load = Load(world, line)
+        before = world.owners()
+        killed = now_ms()
+        world.remoras[side].kill()
+        time.sleep(1)
+        world.remoras[side].start()
+        restarted = now_ms()
+        # Long enough for a session that was not resumed to run out.
+        time.sleep(settings.session_ms / 1000 + 4)
+        after = world.owners()
+        report = load.end()
+        world.notes.append(told(report, killed))
+        last = max((r["last_ms"] for r in report["ranges"]), default=killed)
+        world.notes.append(f"Remora was back after {(restarted - killed) / 1000:.1f} s, the last call failed at {(last - killed) / 1000:.1f} s")
+        changed = [path for path in before if after.get(path) != before[path]] + [path for path in after if path not in before]
+        if changed:
+            raise Failed(f"{len(changed)} ephemeral nodes changed, as {changed[0][:200]}: {before.get(changed[0])} -> {after.get(changed[0])}; "
+                         + "; ".join(world.notes))
+        if last > restarted + 3000:
+            raise Failed("no recovery within 3 s of the restart; " + "; ".join(world.notes))
+        return world.notes
+
+
+def registry_away(settings, network, name, line):
+    """ZooKeeper is stopped for a while and comes back with its data: no call fails, all stays published."""
+    with World(settings, network, name, session_ms=settings.session_ms) as world:
+        world.provider(line)
+        load = Load(world, line)
+        before = world.provider_nodes()
+        stopped = now_ms()
+        world.keeper.stop()
+        time.sleep(settings.outage_s)
+        world.keeper.start()
+        time.sleep(settings.session_ms / 1000 + 5)
+        after = world.provider_nodes()
+        report = load.end()
+        world.notes.append(told(report, stopped))
+        if report["failed"]:
+            raise Failed(f"calls failed with the registry away for {settings.outage_s} s: {world.notes[-1]}")
+        if before != after:
+            raise Failed(f"published before {before}, after {after}")
+        return world.notes
+
+
+def start_without_registry(settings, network, name, line):
+    """A consumer that starts while ZooKeeper is away, beside a Remora that knows the list."""
+    with World(settings, network, name, session_ms=settings.session_ms) as world:
+        world.provider(line)
+        load = Load(world, line)
+        world.keeper.stop()
+        time.sleep(2)
+        late = world.consumer(line, "--app", "late-consumer", "--mix", "echo", "--calls", 100, "--check", "false", "--wait", 20)
+        late.event("ready", 60)
+        world.finish(late)
+        report = load.end()
+        if report["failed"]:
+            raise Failed(told(report, now_ms()))
+        return world.notes
+
+
+def provider_killed(settings, network, name, line):
+    """kill -9 of one of two providers: calls go to the other, and its nodes leave with its session."""
+    with World(settings, network, name, session_ms=settings.session_ms) as world:
+        first = world.provider(line, name="p1")
+        world.provider(line, host="provider2", name="p2")
+        load = Load(world, line)
+        address = f"{network.host('provider').address}%3A" if network.isolated else None
+        killed = now_ms()
+        first.kill()
+        limit = settings.session_ms / 1000 + 4
+        if address:
+            wait_for("the killed provider's nodes are gone", limit,
+                     lambda: not any(address in p or f"{network.host('provider').address}:" in p for p in world.provider_nodes()), 0.3)
+            world.notes.append(f"gone from the registry after {(now_ms() - killed) / 1000:.1f} s")
+        time.sleep(max(0.0, 8 - (now_ms() - killed) / 1000))
+        report = load.end()
+        world.notes.append(told(report, killed))
+        last = max((r["last_ms"] for r in report["ranges"]), default=killed)
+        if last > killed + 3000:
+            raise Failed("no fail-over within 3 s; " + "; ".join(world.notes))
+        who = report["answered_by"]
+        if not any(k.startswith("p1/") for k in who) or not any(k.startswith("p2/") for k in who):
+            raise Failed(f"calls did not go to both providers: {who}")
+        return world.notes
+
+
+def provider_stopped(settings, network, name, line):
+    """SIGTERM to one of two providers under load: it says goodbye in time."""
+    with World(settings, network, name, session_ms=settings.session_ms) as world:
+        first = world.provider(line, name="p1")
+        world.provider(line, host="provider2", name="p2")
+        load = Load(world, line)
+        stopped = now_ms()
+        first.stop(30)
+        time.sleep(3)
+        report = load.end()
+        world.notes.append(told(report, stopped))
+        return world.notes
+
+
+def cells(settings):
+    """(name, function) of all cells here."""
+    lines = list(LINES) if settings.full else ["2.7", "3.3"]
+    found = []
+
+    def add(name, function, *args):
+        found.append((name, lambda network, n=name: function(settings, network, n, *args)))
+
+    for line in LINES:
+        if not settings.bare:
+            add(f"kill-remora/{line}-of-consumer", remora_killed, line, "consumer")
+    for line in lines:
+        if not settings.bare:
+            add(f"kill-remora/{line}-of-provider", remora_killed, line, "provider")
+            add(f"start-without-registry/{line}", start_without_registry, line)
+        add(f"registry-away/{line}", registry_away, line)
+        add(f"kill-provider/{line}", provider_killed, line)
+        add(f"stop-provider/{line}", provider_stopped, line)
+    return found

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a registry filled through Remora differ from a bare one in port and marker only?
+
+Rows come from `zk.dump`. What changes from run to run (pid, timestamps) is blanked in both. In the nodes which takeover
+owns, the ingress ports are put back to the application's and parameters that begin with `remora.` are dropped; all other
+differences are reported.
+"""
+
+import re
+import time
+
+from . import zk
+
+# pid=1, "pid":"1", pid%3D1 and the like, also inside JSON inside JSON.
+_CHANGING = re.compile(r'((?:pid|timestamp|registrationTimeUTC|register-time)\\*"?(?:=|:|%3D)\\*"?)\d+')
+_OWNED = re.compile(r"^E (/dubbo/[^/]+/providers/|/services/)")
+_JSON_MARKER = re.compile(r'\\*"remora\.[^"\\]*\\*":\\*"[^"\\]*\\*",?|,\\*"remora\.[^"\\]*\\*":\\*"[^"\\]*\\*"')
+_INGRESS = re.compile(r"(?<![\d.])(2088[1-9]|209\d\d)(?!\d)")
+
+
+def blanked(row):
+    return _CHANGING.sub(r"\1*", row)
+
+
+def without_takeover(row, app_port):
+    """An owned row as it would stand without Remora."""
+    if not _OWNED.match(row):
+        return row
+    row = _JSON_MARKER.sub("", row)
+    head, mark, query = row.partition("?")
+    if mark:
+        query, equals, data = query.partition(" = ")
+        kept = [p for p in query.split("&") if not p.startswith("remora.")]
+        row = head + mark + "&".join(kept) + equals + data
+    return _INGRESS.sub(str(app_port), row)
+
+
+def differences(bare, taken, app_port=20880):
+    """Rows only in one of the two, `-` bare and `+` taken over, after takeover's own marks are undone."""
+    want = {blanked(row) for row in bare}
+    got = {blanked(without_takeover(row, app_port)) for row in taken}
+    return [f"- {row}" for row in sorted(want - got)] + [f"+ {row}" for row in sorted(got - want)]
+
+
+def untouched(taken, app_port=20880):
+    """Provider rows that still carry the application's own port as their address, or no marker."""
+    wrong = []
+    for row in taken:
+        if _OWNED.match(row) and row.startswith("E /dubbo/"):
+            address = row.split("/providers/", 1)[1].split("?")[0]
+            if f":{app_port}/" in address or "remora." not in row:
+                wrong.append(row)
+        elif _OWNED.match(row) and f":{app_port} =" in row:
+            wrong.append(row)
+    return wrong
+
+
+def settled(host, address, port, quiet=0.7, timeout=15):
+    """The dump once it has not changed for `quiet` seconds: 3.x writes its metadata a little later."""
+    last, since, until = None, time.time(), time.time() + timeout
+    while time.time() < until:
+        rows = zk.dump(host, address, port)
+        if rows != last:
+            last, since = rows, time.time()
+        elif time.time() - since >= quiet:
+            return rows
+        time.sleep(0.2)
+    return last
+
+
+def stats(host, address, port):
+    """{path: (czxid, ephemeralOwner)} of the ephemeral nodes: who owns what, and since when."""
+    with zk.Client(host, address, port) as client:
+        return {path: (stat.czxid, stat.ephemeral_owner) for path, (_data, stat) in client.tree().items() if stat.ephemeral_owner}

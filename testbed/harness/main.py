@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interop tier: runs cells one after the other and says what each showed. See `testbed/README.md`."""
+
+import argparse
+import fnmatch
+import pathlib
+import shutil
+import signal
+import sys
+import time
+
+from . import build, cells_calls, cells_faults
+from .net import Network
+from .parts import ROOT
+from .procs import Failed
+from .world import Settings
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="testbed/run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="100 calls a cell, two lines in most fault cells (the default)")
+    parser.add_argument("--full", action="store_true", help="1,000 calls a cell, all lines everywhere, session time-out 40 s")
+    parser.add_argument("--bare", action="store_true", help="no Remora at all: what the applications do by themselves")
+    parser.add_argument("--only", metavar="PATTERN", action="append", help="cells whose name matches, such as 'matrix/*' or '*3.3*'; may be repeated")
+    parser.add_argument("--list", action="store_true", help="print the names of the cells and stop")
+    parser.add_argument("--golden", action="store_true", help="capture golden frames again, instead of running cells")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "work", help="folder for logs and data (default testbed/work)")
+    return parser.parse_args()
+
+
+def chosen(settings, patterns):
+    cells = cells_calls.cells(settings) + cells_faults.cells(settings)
+    if patterns:
+        cells = [c for c in cells if any(fnmatch.fnmatch(c[0], p) or p in c[0] for p in patterns)]
+    return cells
+
+
+def run(cells, settings):
+    """Runs the cells; the number that failed."""
+    failed = []
+    with Network() as network:
+        print(f"hosts: {'network namespaces' if network.isolated else 'this machine only, loopback (' + network.why + '): sockets and registry rows are not compared'}",
+              flush=True)
+        for name, cell in cells:
+            shutil.rmtree(settings.work / name.replace("/", "_"), ignore_errors=True)
+            begin = time.time()
+            try:
+                notes = cell(network)
+                print(f"pass  {name}  {time.time() - begin:.1f} s  {'; '.join(notes)}", flush=True)
+            except (Failed, OSError, EOFError) as error:
+                failed.append(name)
+                print(f"FAIL  {name}  {time.time() - begin:.1f} s  {error}", flush=True)
+    for name in failed:
+        print(f"failed: {name}, logs in {settings.work / name.replace('/', '_')}")
+    print(f"{len(cells) - len(failed)} passed, {len(failed)} failed", flush=True)
+    return len(failed)
+
+
+def main():
+    # A signal ends the run as an exception does: processes are stopped, namespaces removed.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda n, _frame: sys.exit(128 + n))
+    args = arguments()
+    args.work = args.work.resolve()
+    settings = Settings(bare=args.bare, full=args.full, binary=build.binary(), work=args.work)
+    cells = chosen(settings, args.only)
+    if args.list:
+        print("\n".join(name for name, _ in cells))
+        return 0
+    print(f"applications: {build.java(args.work)}", flush=True)
+    if args.golden:
+        from . import golden
+        golden.main(args.work)
+        return 0
+    if not settings.bare and settings.binary is None:
+        print("no target/release/remora: build it with `cargo build --release`, name it in REMORA_BIN, or use --bare", file=sys.stderr)
+        return 2
+    print(f"proxy: {'none' if settings.bare else settings.binary}; {len(cells)} cells, {'full' if args.full else 'quick'}", flush=True)
+    return 1 if run(cells, settings) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
