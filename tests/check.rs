@@ -86,7 +86,7 @@ fn a_wrong_configuration_is_answered_with_file_line_column_key_and_what_is_allow
         ),
         (
             "workers: 1\nworkers: 2\n",
-            "remora.yaml:2:1: workers: key `workers` stands twice; allowed: once",
+            "remora.yaml:2:1: key `workers` stands twice; allowed: once",
         ),
         (
             "admin: { listen: 127.0.0.1:2181 }\n",

@@ -60,7 +60,7 @@ pub enum ConfigError {
 
 fn key_prefix(key: &str) -> String {
     match key {
-        "" | "." => String::new(),
+        "" | "." | "?" => String::new(),
         key => format!("{key}: "),
     }
 }

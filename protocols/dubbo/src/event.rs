@@ -85,3 +85,71 @@ fn protostuff_letter(body: &[u8]) -> Option<u8> {
 }
 
 const HESSIAN2_NULL: &[u8] = b"N";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `writeEvent("R")` of each serialization gave: Dubbo 2.7.23, fastjson2 3.3.6. Avro cannot write events.
+    const READONLY_EVENTS: &[(u8, &[u8])] = &[
+        (id::HESSIAN2, b"\x01R"),
+        (id::NATIVE_HESSIAN, b"\x01R"),
+        (id::JAVA, b"\xac\xed\x00\x05\x77\x01\x01\x74\x00\x01R"),
+        (id::COMPACTED_JAVA, b"\xac\xed\x00\x05\x77\x01\x01\x74\x00\x01R"),
+        (id::NATIVE_JAVA, b"\xac\xed\x00\x05\x74\x00\x01R"),
+        (id::FASTJSON, b"\"R\"\n"),
+        (id::GSON, b"\"R\"\r\n"),
+        (id::PROTOBUF_JSON, b"\"R\"\n"),
+        (id::KRYO, b"\x03\x01\x82R"),
+        (id::KRYO2, b"\x01\x82R"),
+        (id::FST, b"\xfc\x01R"),
+        (
+            id::PROTOSTUFF,
+            b"\x00\x00\x00\x10\x00\x00\x00\x09java.lang.String\x0a\x01R\x10\x00\x18R\x20\x00",
+        ),
+        (id::PROTOBUF, b"\x03\x0a\x01R"),
+        (id::FASTJSON2, b"\x00\x00\x00\x02\x4aR"),
+        (id::MSGPACK, b"\xa1R"),
+    ];
+
+    #[test]
+    fn letters_are_read_in_every_serialization() {
+        for &(serialization, readonly) in READONLY_EVENTS {
+            let head = head(FLAG_REQUEST | FLAG_EVENT | serialization);
+            assert_eq!(kind(head, readonly), FrameKind::GoAway, "{serialization}");
+            let writeable: Vec<u8> = readonly
+                .iter()
+                .map(|&byte| if byte == b'R' { b'W' } else { byte })
+                .collect();
+            assert_eq!(kind(head, &writeable), FrameKind::Resume, "{serialization}");
+            let other: Vec<u8> = readonly
+                .iter()
+                .map(|&byte| if byte == b'R' { b'X' } else { byte })
+                .collect();
+            assert_eq!(kind(head, &other), FrameKind::Ignorable, "{serialization}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_wants_an_answer_is_a_heartbeat() {
+        for serialization in 0..32 {
+            let two_way = head(FLAG_REQUEST | FLAG_TWO_WAY | FLAG_EVENT | serialization);
+            for null in [&b"N"[..], b"", b"null\n", b"\x00\x00\x00\x01\xaf"] {
+                assert_eq!(kind(two_way, null), FrameKind::Heartbeat);
+            }
+            assert_eq!(
+                kind(head(FLAG_REQUEST | FLAG_EVENT | serialization), b"N"),
+                FrameKind::Ignorable
+            );
+        }
+    }
+
+    fn head(flag: u8) -> Head {
+        Head {
+            flag,
+            status: 0,
+            id: StreamId(1),
+            body_len: 0,
+        }
+    }
+}

@@ -204,3 +204,106 @@ fn u16_of(len: usize) -> u16 {
 fn u32_of(len: usize) -> u32 {
     u32::try_from(len).expect("callers bound the text to MAX_TEXT_BYTES")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIXED: &str = "w\u{f6}\u{1f600}\0\"\n";
+
+    /// What `writeUTF` of each serialization gave for "remora[x]: y" and for [`MIXED`]: Dubbo 2.7.23, fastjson2 3.3.6.
+    /// Where two are given, ours is the second: another form that readers take too.
+    #[test]
+    fn strings_are_those_that_dubbo_writes() {
+        for (serialization, plain, mixed) in [
+            (id::HESSIAN2, "0c72656d6f72615b785d3a2079", "0777c3b6eda0bdedb88000220a"),
+            (
+                id::NATIVE_HESSIAN,
+                "0c72656d6f72615b785d3a2079",
+                "0777c3b6eda0bdedb88000220a",
+            ),
+            (
+                id::JAVA,
+                "aced000577120000000c000c72656d6f72615b785d3a2079",
+                "aced0005771300000007000d77c3b6eda0bdedb880c080220a",
+            ),
+            (
+                id::NATIVE_JAVA,
+                "aced0005770e000c72656d6f72615b785d3a2079",
+                "aced0005770f000d77c3b6eda0bdedb880c080220a",
+            ),
+            (
+                id::FASTJSON,
+                "2272656d6f72615b785d3a2079220a",
+                "2277c3b6f09f98805c75303030305c225c6e220a",
+            ),
+            (
+                id::GSON,
+                "2272656d6f72615b785d3a2079220a",
+                "2277c3b6f09f98805c75303030305c225c6e220a",
+            ),
+            (
+                id::PROTOBUF_JSON,
+                "2272656d6f72615b785d3a2079220a",
+                "2277c3b6f09f98805c75303030305c225c6e220a",
+            ),
+            // Java writes short ASCII as 72..f9, without a length.
+            (id::KRYO, "8d72656d6f72615b785d3a2079", "8877c3b6eda0bdedb88000220a"),
+            (id::KRYO2, "8d72656d6f72615b785d3a2079", "8877c3b6eda0bdedb88000220a"),
+            (id::FST, "0c72656d6f72615b785d3a2079", "0777f6ff3dd8ff00de00220a"),
+            (id::AVRO, "1872656d6f72615b785d3a2079", "1477c3b6f09f988000220a"),
+            (
+                id::PROTOSTUFF,
+                "0000000c72656d6f72615b785d3a2079",
+                "0000000a77c3b6f09f988000220a",
+            ),
+            (
+                id::PROTOBUF,
+                "0e0a0c72656d6f72615b785d3a2079",
+                "0c0a0a77c3b6f09f988000220a",
+            ),
+            // Java picks the shortest form of the inner length, `7a0a`.
+            (
+                id::FASTJSON2,
+                "0000000d5572656d6f72615b785d3a2079",
+                "000000107a480000000a77c3b6f09f988000220a",
+            ),
+            (id::MSGPACK, "ac72656d6f72615b785d3a2079", "aa77c3b6f09f988000220a"),
+        ] {
+            assert_eq!(hex(&encode(serialization, "remora[x]: y")), plain, "{serialization}");
+            assert_eq!(hex(&encode(serialization, MIXED)), mixed, "{serialization}");
+        }
+    }
+
+    #[test]
+    fn lengths_over_the_short_forms_are_those_that_dubbo_writes() {
+        let long = "x".repeat(300);
+        for (serialization, front) in [
+            (id::HESSIAN2, "312c78"),
+            (id::JAVA, "aced00057a000001320000012c012c78"),
+            (id::NATIVE_JAVA, "aced00057a0000012e012c78"),
+            (id::KRYO, "ed0478"),
+            (id::FST, "802c0178"),
+            (id::AVRO, "d80478"),
+            (id::PROTOSTUFF, "0000012c78"),
+            (id::PROTOBUF, "af020aac0278"),
+            (id::MSGPACK, "da012c78"),
+        ] {
+            let encoded = hex(&encode(serialization, &long));
+            assert!(encoded.starts_with(front), "{serialization}: {encoded}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_answered_in_hessian2() {
+        for serialization in 0..32 {
+            let answered = readable_by_user_of(serialization);
+            let is_known = id::name(serialization).is_some() && serialization != id::FURY;
+            assert_eq!(answered, if is_known { serialization } else { id::HESSIAN2 });
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
