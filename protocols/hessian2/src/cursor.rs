@@ -136,27 +136,27 @@ impl<'b> Cursor<'b> {
     /// A string whose lead was just taken, or `None` (nothing taken) if the lead starts no string.
     #[inline]
     pub(crate) fn text_after(&mut self, lead: Lead) -> Result<Option<Text<'b>>, WalkError> {
-        let units = match lead {
-            Lead::Text(units) => usize::from(units),
-            Lead::TextShort(high) => (usize::from(high) << 8) + usize::from(self.byte()?),
-            Lead::TextLast => self.u16()?,
+        let (lead_len, units) = match lead {
+            Lead::Text(units) => (1, usize::from(units)),
+            Lead::TextShort(high) => (2, (usize::from(high) << 8) + usize::from(self.byte()?)),
+            Lead::TextLast => (3, self.u16()?),
             Lead::TextChunk => return self.chunked_text().map(Some),
             _ => return Ok(None),
         };
-        self.piece(units).map(Some)
+        self.piece(lead_len, units).map(Some)
     }
 
-    /// One piece of text: `units` UTF-16 units from here.
-    pub(crate) fn piece(&mut self, units: usize) -> Result<Text<'b>, WalkError> {
-        let start = self.at;
-        let (end, is_ascii) = units_end(self.body, start, units)?;
+    /// One piece of text: `lead_len` bytes that were taken already, then `units` UTF-16 units.
+    pub(crate) fn piece(&mut self, lead_len: u8, units: usize) -> Result<Text<'b>, WalkError> {
+        let start = self.at.saturating_sub(usize::from(lead_len));
+        let (end, is_ascii) = units_end(self.body, self.at, units)?;
         self.at = end;
-        let raw = self.body.get(start..end).unwrap_or_default();
-        Ok(if is_ascii {
-            Text::ascii(raw)
-        } else {
-            Text::piece(raw, units)
-        })
+        Ok(Text::piece(
+            self.body.get(start..end).unwrap_or_default(),
+            lead_len,
+            units,
+            is_ascii,
+        ))
     }
 
     fn chunked_text(&mut self) -> Result<Text<'b>, WalkError> {
@@ -238,7 +238,7 @@ impl<'b> Cursor<'b> {
                 Some(SOFA_TYPE_NAME) => {
                     self.at += 1;
                     let units = self.u16()?;
-                    Ok(TypeName::Name(self.piece(units)?))
+                    Ok(TypeName::Name(self.piece(0, units)?))
                 }
                 Some(lead @ (SOFA_TYPE_INDEX | SOFA_TYPE_INDEX_OLD)) => {
                     self.at += 1;
@@ -278,7 +278,7 @@ impl<'b> Cursor<'b> {
             Dialect::Hessian2 => self.text(),
             Dialect::Sofa => {
                 let units = self.count()?;
-                self.piece(units)
+                self.piece(0, units)
             }
         }
     }
@@ -295,6 +295,7 @@ impl<'b> Cursor<'b> {
 /// What stands in the place of a type.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TypeName<'b> {
+    /// The name, which enters the table of types here.
     Name(Text<'b>),
     Index(u32),
     /// An index behind the alternative lead of the older draft.

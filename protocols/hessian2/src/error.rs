@@ -63,6 +63,18 @@ pub enum WalkError {
         /// Classes defined so far.
         defined: usize,
     },
+    /// A reference to a value or a type that did not occur before it. Seen by `decode` only: a walk keeps no tables of them.
+    #[error("byte {at} refers to {what} {index}, but only {defined} occurred before it")]
+    UnknownRef {
+        /// Offset of the reference.
+        at: usize,
+        /// What it refers to: "value", "type".
+        what: &'static str,
+        /// The index.
+        index: u32,
+        /// How many there are.
+        defined: usize,
+    },
     /// Values nest deeper than [`Limits::max_depth`](crate::Limits::max_depth).
     #[error("values nest deeper than {max} at byte {at}")]
     TooDeep {
@@ -76,7 +88,7 @@ pub enum WalkError {
     TooMany {
         /// Offset where the limit was passed.
         at: usize,
-        /// What there is too much of: "classes", "values", "chunks", "bytes".
+        /// What there is too much of: "classes", "values", "chunks", "bytes", "decoded bytes".
         what: &'static str,
         /// The limit.
         max: usize,
@@ -93,6 +105,7 @@ impl WalkError {
             Self::BadText { .. } => "bad_text",
             Self::BadCount { .. } => "bad_count",
             Self::UnknownClass { .. } => "unknown_class",
+            Self::UnknownRef { .. } => "unknown_ref",
             Self::TooDeep { .. } => "too_deep",
             Self::TooMany { .. } => "too_many",
         }
@@ -107,6 +120,7 @@ impl WalkError {
             | Self::BadText { at, .. }
             | Self::BadCount { at, .. }
             | Self::UnknownClass { at, .. }
+            | Self::UnknownRef { at, .. }
             | Self::TooDeep { at, .. }
             | Self::TooMany { at, .. } => at,
         }

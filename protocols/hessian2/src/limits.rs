@@ -16,7 +16,7 @@ pub struct Limits {
     /// Chunks of strings and binaries in one body; a value in one piece counts as none.
     /// Java writes 32 Ki characters or 8 KiB of binary per chunk, so the default lets 512 MiB pass.
     pub max_chunks: usize,
-    /// Memory that `decode` may take on top of the body, in bytes; see `decode`.
+    /// Memory that [`decode`](crate::decode()) may take on top of the body, in bytes. A walk does not use it.
     pub max_decoded_bytes: usize,
 }
 

@@ -19,7 +19,10 @@ use crate::limits::Dialect;
 /// - Lone surrogates are legal. `to_utf16` gives them as they are, `as_str` gives U+FFFD in their place.
 #[derive(Clone, Copy)]
 pub struct Text<'b> {
-    raw: &'b [u8],
+    /// The lead or leads (if it stands as a value) and the characters.
+    wire: &'b [u8],
+    /// Bytes of `wire` before the characters; 0 if there is no lead or there are chunks.
+    lead_len: u8,
     form: Form,
 }
 
@@ -29,36 +32,48 @@ enum Form {
     Ascii,
     /// One piece of this many units.
     Piece { units: usize },
-    /// Several pieces: `raw` starts with the lead of the first. The units are those of all pieces.
+    /// Several pieces: `wire` starts with the lead of the first. The units are those of all pieces.
     Chunks { units: usize, dialect: Dialect },
+    /// Not from the wire: UTF-8 of a Rust string, of this many units.
+    Utf8 { units: usize },
 }
 
 impl<'b> Text<'b> {
-    pub(crate) fn ascii(raw: &'b [u8]) -> Self {
-        Self { raw, form: Form::Ascii }
-    }
-
-    /// One piece whose length was found by `units_end`.
-    pub(crate) fn piece(raw: &'b [u8], units: usize) -> Self {
-        Self {
-            raw,
-            form: Form::Piece { units },
-        }
+    /// One piece with `lead_len` bytes before its characters, whose end was found by `units_end`.
+    pub(crate) fn piece(wire: &'b [u8], lead_len: u8, units: usize, is_ascii: bool) -> Self {
+        let form = if is_ascii { Form::Ascii } else { Form::Piece { units } };
+        Self { wire, lead_len, form }
     }
 
     /// Several pieces with their leads, checked from first to last.
-    pub(crate) fn chunked(raw: &'b [u8], units: usize, dialect: Dialect) -> Self {
+    pub(crate) fn chunked(wire: &'b [u8], units: usize, dialect: Dialect) -> Self {
         Self {
-            raw,
+            wire,
+            lead_len: 0,
             form: Form::Chunks { units, dialect },
         }
+    }
+
+    /// The bytes to write again, if they came with a lead that `dialect` knows.
+    pub(crate) fn wire_in(&self, dialect: Dialect) -> Option<&'b [u8]> {
+        let &lead = self.wire.first()?;
+        let is_known = match self.form {
+            Form::Chunks { dialect: written, .. } => written == dialect,
+            _ => self.lead_len > 0 && !matches!(Lead::of(dialect, lead), Lead::Unused | Lead::TextChunk),
+        };
+        is_known.then_some(self.wire)
+    }
+
+    /// The characters to write again behind a head of another kind, if they came from the wire in one piece.
+    pub(crate) fn wire_characters(&self) -> Option<&'b [u8]> {
+        matches!(self.form, Form::Ascii | Form::Piece { .. }).then(|| self.raw())
     }
 
     /// Length in UTF-16 units, as `String.length()` in Java.
     pub fn units(&self) -> usize {
         match self.form {
-            Form::Ascii => self.raw.len(),
-            Form::Piece { units } | Form::Chunks { units, .. } => units,
+            Form::Ascii => self.raw().len(),
+            Form::Piece { units } | Form::Chunks { units, .. } | Form::Utf8 { units } => units,
         }
     }
 
@@ -69,12 +84,12 @@ impl<'b> Text<'b> {
 
     /// The bytes if the string is in one piece and all ASCII: then they are also its UTF-8 form.
     pub fn as_ascii(&self) -> Option<&'b [u8]> {
-        matches!(self.form, Form::Ascii).then_some(self.raw)
+        matches!(self.form, Form::Ascii).then(|| self.raw())
     }
 
     /// The bytes as they stand in the body: without the lead if the string is in one piece, else with all leads.
     pub fn raw(&self) -> &'b [u8] {
-        self.raw
+        self.wire.get(usize::from(self.lead_len)..).unwrap_or_default()
     }
 
     /// Whether [`raw`](Self::raw) includes chunk leads.
@@ -86,22 +101,21 @@ impl<'b> Text<'b> {
     /// Otherwise a copy, with U+FFFD for lone surrogates and for bytes that no writer emits.
     pub fn as_str(&self) -> Cow<'b, str> {
         if !self.is_chunked()
-            && let Ok(text) = std::str::from_utf8(self.raw)
+            && let Ok(text) = std::str::from_utf8(self.raw())
         {
             return Cow::Borrowed(text);
         }
         // UTF-8 never takes more bytes than the wire does, but for broken 4-byte characters.
-        let mut text = String::with_capacity(self.raw.len());
+        let mut text = String::with_capacity(self.wire.len());
         text.extend(char::decode_utf16(self.utf16()).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
         Cow::Owned(text)
     }
 
     /// The UTF-16 units, exactly as a Java application would hold them.
     pub fn utf16(&self) -> Utf16<'b> {
-        let (rest, first, dialect) = match self.form {
-            Form::Ascii => (&[][..], self.raw, Dialect::Hessian2),
-            Form::Piece { .. } => (&[][..], self.raw, Dialect::Hessian2),
-            Form::Chunks { dialect, .. } => (self.raw, &[][..], dialect),
+        let (first, rest, dialect) = match self.form {
+            Form::Chunks { dialect, .. } => (&[][..], self.wire, dialect),
+            _ => (self.raw(), &[][..], Dialect::Hessian2),
         };
         Utf16 {
             piece: first,
@@ -117,12 +131,29 @@ impl<'b> Text<'b> {
     }
 }
 
+impl<'b> From<&'b str> for Text<'b> {
+    /// A string to be encoded.
+    fn from(text: &'b str) -> Self {
+        let units = text.encode_utf16().count();
+        let form = if text.is_ascii() {
+            Form::Ascii
+        } else {
+            Form::Utf8 { units }
+        };
+        Self {
+            wire: text.as_bytes(),
+            lead_len: 0,
+            form,
+        }
+    }
+}
+
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
         match self.form {
-            Form::Ascii => self.raw == other.as_bytes(),
+            Form::Ascii | Form::Utf8 { .. } => self.raw() == other.as_bytes(),
             // Equal bytes decode to equal units.
-            Form::Piece { .. } if self.raw == other.as_bytes() => true,
+            Form::Piece { .. } if self.raw() == other.as_bytes() => true,
             Form::Piece { units } | Form::Chunks { units, .. } => {
                 // A unit takes 1 to 3 bytes of UTF-8: unequal lengths are seen without decoding.
                 other.len() >= units && other.len() / 3 <= units && self.utf16().eq(other.encode_utf16())
@@ -140,7 +171,7 @@ impl PartialEq<&str> for Text<'_> {
 impl PartialEq for Text<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self.form, other.form) {
-            (Form::Ascii, Form::Ascii) => self.raw == other.raw,
+            (Form::Ascii, Form::Ascii) => self.raw() == other.raw(),
             _ => self.units() == other.units() && self.utf16().eq(other.utf16()),
         }
     }

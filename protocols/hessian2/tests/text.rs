@@ -29,7 +29,7 @@ fn surrogate_pair_counts_two_units_and_six_bytes() {
     assert!(walk.is_at_end());
     assert_eq!(text.as_str(), "a\u{1f600}b");
     assert_eq!(text, "a\u{1f600}b");
-    assert!(text != "a\u{1f601}b" && text != "a" && text != "");
+    assert!(text != "a\u{1f601}b" && text != "a" && !text.is_empty());
     assert_eq!(text.to_utf16(), "a\u{1f600}b".encode_utf16().collect::<Vec<_>>());
 }
 
