@@ -5,17 +5,21 @@
 //! |---|---|
 //! | `head.rs`, `decode.rs`, `event.rs` | frames and what they are for |
 //! | `serialization.rs`, `text.rs` | serializations by number; one string in each of them |
+//! | `request.rs`, `hessian2_body.rs`, `fastjson2_body.rs`, `jsonb.rs` | where a request wants to go |
 //! | `status.rs`, `reply.rs` | local replies; what a reply says about its call |
+//! | `call.rs`, `metadata.rs` | calls of our own: the demo's, and the question for an application's services |
 //!
 //! Not here: `tri://` (Dubbo 3's HTTP/2 protocol) and the telnet commands on the same port.
 #![forbid(unsafe_code)]
 
+mod call;
 mod decode;
 mod event;
 mod fastjson2_body;
 mod head;
 mod hessian2_body;
 mod jsonb;
+mod metadata;
 mod reply;
 mod request;
 mod serialization;
@@ -26,6 +30,9 @@ use remora_protocol::{
     Bytes, BytesMut, DecodeError, Decoded, Frame, LocalReply, Outcome, Protocol, RouteKeys, RouteKeysError, Sniff,
     StreamId,
 };
+
+pub use call::{Answer, CallError, StringCall, answer, exception_reply, null_reply, string_arguments, string_reply};
+pub use metadata::{METADATA_TIMEOUT, metadata_reply, metadata_request};
 
 pub(crate) const NAME: &str = "dubbo";
 

@@ -81,6 +81,13 @@ fn java(out: &mut Vec<u8>, text: &str, has_length: bool) {
 
 fn json_line(out: &mut Vec<u8>, text: &str) {
     let mut line = String::with_capacity(text.len() + 3);
+    json_string(&mut line, text);
+    line.push('\n');
+    out.extend_from_slice(line.as_bytes());
+}
+
+/// A JSON string with its quotes.
+pub(crate) fn json_string(line: &mut String, text: &str) {
     line.push('"');
     for c in text.chars() {
         match c {
@@ -90,8 +97,7 @@ fn json_line(out: &mut Vec<u8>, text: &str) {
             c => line.push(c),
         }
     }
-    line.push_str("\"\n");
-    out.extend_from_slice(line.as_bytes());
+    line.push('"');
 }
 
 /// The long form of `Output.writeString`, which readers also take for ASCII.

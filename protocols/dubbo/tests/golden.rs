@@ -18,11 +18,11 @@ fn golden(part: &str) -> Vec<Golden> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testbed/golden/dubbo");
     let mut all: Vec<Golden> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("a readable folder").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "hex"))
         .map(|path| Golden {
-            name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-            wire: hex(&std::fs::read_to_string(&path).unwrap()),
+            name: path.file_stem().expect("a file name").to_string_lossy().into_owned(),
+            wire: hex(&std::fs::read_to_string(&path).expect("a readable file")),
         })
         .filter(|golden| golden.name.contains(part))
         .collect();
@@ -47,7 +47,7 @@ fn hex(text: &str) -> Vec<u8> {
 
 fn frame(wire: &[u8]) -> Frame {
     let mut input = BytesMut::from(wire);
-    match Dubbo.decode(&mut input, LIMIT).unwrap() {
+    match Dubbo.decode(&mut input, LIMIT).expect("a dubbo frame") {
         Decoded::Frame(frame) => {
             assert!(input.is_empty());
             frame

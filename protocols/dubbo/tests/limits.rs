@@ -13,13 +13,13 @@ const HEARTBEAT: &[u8] = b"\xda\xbb\xe2\0\0\0\0\0\0\0\0\x05\0\0\0\x01N";
 fn frame(flag: u8, status: u8, id: u64, body: &[u8]) -> Vec<u8> {
     let mut wire = vec![0xda, 0xbb, flag, status];
     wire.extend(id.to_be_bytes());
-    wire.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
+    wire.extend((body.len() as u32).to_be_bytes());
     wire.extend(body);
     wire
 }
 
 fn one(wire: &[u8]) -> Frame {
-    match Dubbo.decode(&mut BytesMut::from(wire), 1 << 20).unwrap() {
+    match Dubbo.decode(&mut BytesMut::from(wire), 1 << 20).expect("a dubbo frame") {
         Decoded::Frame(frame) => frame,
         other => panic!("{other:?}"),
     }
