@@ -284,8 +284,6 @@ fn fastjson2_strings_come_in_many_forms() {
 fn fastjson2_of_a_later_release_is_opaque_and_broken_lengths_are_malformed() {
     let front: [&[u8]; 5] = [b"\x4e2.0.2", b"\x4aS", b"\x4a1", b"\x4am", b"\x49"];
     let with = |attachments: &[u8]| fastjson2(&[&front[..], &[attachments]].concat());
-    let opaque = Dubbo.route_keys(&with(b"\xa6\x4ak\x9f\x7e\xa5")).unwrap_err();
-    assert_eq!(opaque.reason(), "malformed_body", "an array of 11 in 2 bytes");
     assert_eq!(
         Dubbo.route_keys(&with(b"\xa6\x4ak\x7b\x00\xa5")).unwrap_err().reason(),
         "opaque_body"
