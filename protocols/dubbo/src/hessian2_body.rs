@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use remora_hessian2::{Entries, Text, Walk, WalkError, argument_count};
+use remora_hessian2::{Entry, Text, Walk, WalkError, argument_count};
 use remora_protocol::RouteKeysError;
 
 use crate::request::{Attached, Call, Value, is_generic};
@@ -16,8 +16,12 @@ pub(crate) fn read(body: &[u8]) -> Result<Call<'_>, RouteKeysError> {
         argument_count -= 1;
         generic_method(&mut walk, &mut call).map_err(malformed)?;
     }
-    match walk.skip_many(argument_count).and_then(|()| walk.attachments()) {
-        Ok(attachments) => fill(&mut call.attached, attachments.entries()),
+    let attached = &mut call.attached;
+    match walk
+        .skip_many(argument_count)
+        .and_then(|()| walk.attachments_each(|entry| put(attached, &entry)))
+    {
+        Ok(_) => {}
         // Nothing is wrong with such a request: the application may be able to read it. Only our limits were passed.
         Err(error @ (WalkError::TooDeep { .. } | WalkError::TooMany { .. })) => {
             call.attached = last_map(body).ok_or(malformed(error))?;
@@ -52,18 +56,16 @@ fn generic_method<'b>(walk: &mut Walk<'b>, call: &mut Call<'b>) -> Result<(), Wa
     Ok(())
 }
 
-fn fill<'b>(attached: &mut Attached<'b>, entries: Entries<'b>) {
-    for entry in entries {
-        let Some(key) = entry.key.as_ascii().filter(|key| Attached::wants(key)) else {
-            continue;
-        };
-        let value = match (entry.value, entry.number) {
-            (Some(value), _) => Value::Text(text(value)),
-            (None, Some(number)) => Value::Number(number),
-            (None, None) => Value::Other,
-        };
-        attached.put(key, value);
-    }
+fn put<'b>(attached: &mut Attached<'b>, entry: &Entry<'b>) {
+    let Some(key) = entry.key.as_ascii().filter(|key| Attached::wants(key)) else {
+        return;
+    };
+    let value = match (entry.value, entry.number) {
+        (Some(value), _) => Value::Text(text(value)),
+        (None, Some(number)) => Value::Number(number),
+        (None, None) => Value::Other,
+    };
+    attached.put(key, value);
 }
 
 /// The attachments of a body whose arguments cannot be stepped over: the last map of it that ends where the body ends
@@ -73,9 +75,8 @@ fn last_map(body: &[u8]) -> Option<Attached<'_>> {
     let tail = body.get(tail_at..)?;
     memchr::memrchr_iter(b'H', tail).take(MAX_TAIL_TRIES).find_map(|at| {
         let mut walk = Walk::new(tail.get(at..)?);
-        let entries = walk.map_entries().ok()?;
         let mut attached = Attached::default();
-        fill(&mut attached, entries);
+        walk.attachments_each(|entry| put(&mut attached, &entry)).ok()?;
         (walk.is_at_end() && attached.names_a_service()).then_some(attached)
     })
 }

@@ -142,6 +142,14 @@ impl<'b> Walk<'b> {
     /// `Kind` if it is another value (a reference or an object, which some clients might send: pass the body on
     /// unchanged then) or a key is no string; any other [`WalkError`] from what is inside.
     pub fn attachments(&mut self) -> Result<Attachments<'b>, WalkError> {
+        self.attachments_each(|_| {})
+    }
+
+    /// The same, with each entry handed to `each` on the way: one walk instead of two when every entry is looked at.
+    ///
+    /// # Errors
+    /// As [`attachments`](Self::attachments); `each` may have seen entries by then.
+    pub fn attachments_each(&mut self, mut each: impl FnMut(Entry<'b>)) -> Result<Attachments<'b>, WalkError> {
         let start = self.position();
         if self.string_or_null_lead() {
             self.cursor.at += 1;
@@ -159,7 +167,9 @@ impl<'b> Walk<'b> {
                     let classes = has_objects.then(|| walk.known_classes());
                     return Ok(walk.located(start, first_key..end, classes));
                 }
-                has_objects |= next_entry(walk)?.value.is_none();
+                let entry = next_entry(walk)?;
+                has_objects |= entry.value.is_none();
+                each(entry);
             }
         })
     }
@@ -215,8 +225,13 @@ fn next_entry<'b>(walk: &mut Walk<'b>) -> Result<Entry<'b>, WalkError> {
         error => error,
     })?;
     let value_at = walk.position();
-    let lead = walk.cursor.lead()?;
-    let value = walk.cursor.text_after(lead)?;
+    let value = match walk.cursor.short_ascii() {
+        Some(value) => Some(value),
+        None => {
+            let lead = walk.cursor.lead()?;
+            walk.cursor.text_after(lead)?
+        }
+    };
     let mut number = None;
     if value.is_none() {
         walk.cursor.at = value_at;

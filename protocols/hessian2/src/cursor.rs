@@ -124,7 +124,27 @@ impl<'b> Cursor<'b> {
     }
 
     /// A string from its lead on.
+    #[inline]
     pub(crate) fn text(&mut self) -> Result<Text<'b>, WalkError> {
+        match self.short_ascii() {
+            Some(text) => Ok(text),
+            None => self.any_text(),
+        }
+    }
+
+    /// A string of up to 31 characters, all ASCII, which nearly all strings are that a route is read from. Nothing is
+    /// taken if it is another one.
+    #[inline]
+    pub(crate) fn short_ascii(&mut self) -> Option<Text<'b>> {
+        let rest = self.body.get(self.at..)?;
+        let lead = *rest.first().filter(|lead| **lead < 0x20)?;
+        let wire = rest.get(..=usize::from(lead)).filter(|wire| wire.is_ascii())?;
+        self.at += wire.len();
+        Some(Text::piece(wire, 1, usize::from(lead), true))
+    }
+
+    #[inline(never)]
+    fn any_text(&mut self) -> Result<Text<'b>, WalkError> {
         let at = self.at;
         let lead = self.lead()?;
         match self.text_after(lead)? {
