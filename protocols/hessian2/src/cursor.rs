@@ -22,14 +22,17 @@ pub(crate) struct Cursor<'b> {
 }
 
 impl<'b> Cursor<'b> {
+    #[inline]
     pub(crate) fn left(&self) -> usize {
         self.body.len().saturating_sub(self.at)
     }
 
+    #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
         self.body.get(self.at).copied()
     }
 
+    #[inline]
     pub(crate) fn byte(&mut self) -> Result<u8, WalkError> {
         let byte = self.peek().ok_or(WalkError::EndOfBody { at: self.at, wanted: 1 })?;
         self.at += 1;
@@ -37,10 +40,12 @@ impl<'b> Cursor<'b> {
     }
 
     /// The lead byte here, and what it means; the cursor moves behind it.
+    #[inline]
     pub(crate) fn lead(&mut self) -> Result<Lead, WalkError> {
         Ok(Lead::of(self.dialect, self.byte()?))
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Result<&'b [u8], WalkError> {
         let end = self.at.checked_add(len).filter(|end| *end <= self.body.len());
         let bytes = end.and_then(|end| self.body.get(self.at..end));
@@ -52,11 +57,13 @@ impl<'b> Cursor<'b> {
         Ok(bytes)
     }
 
+    #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], WalkError> {
         let bytes = self.take(N)?;
         Ok(bytes.try_into().expect("take gave N bytes"))
     }
 
+    #[inline]
     pub(crate) fn u16(&mut self) -> Result<usize, WalkError> {
         Ok(usize::from(u16::from_be_bytes(self.array()?)))
     }
@@ -74,6 +81,7 @@ impl<'b> Cursor<'b> {
     }
 
     /// The value of an int whose lead was taken, or `None` if it is no int.
+    #[inline]
     pub(crate) fn int_after(&mut self, lead: Lead) -> Result<Option<i32>, WalkError> {
         Ok(Some(match lead {
             Lead::Int(value) => i32::from(value),
@@ -104,6 +112,7 @@ impl<'b> Cursor<'b> {
     }
 
     /// Checks a count that stood at byte `at` against the bytes that are left.
+    #[inline]
     pub(crate) fn fits(&self, at: usize, count: i64) -> Result<usize, WalkError> {
         let left = self.left();
         match usize::try_from(count) {
@@ -167,6 +176,7 @@ impl<'b> Cursor<'b> {
     }
 
     /// One piece of text: `lead_len` bytes that were taken already, then `units` UTF-16 units.
+    #[inline]
     pub(crate) fn piece(&mut self, lead_len: u8, units: usize) -> Result<Text<'b>, WalkError> {
         let start = self.at.saturating_sub(usize::from(lead_len));
         let (end, is_ascii) = units_end(self.body, self.at, units)?;

@@ -85,6 +85,7 @@ pub(crate) enum Lead {
 }
 
 impl Lead {
+    #[inline]
     pub(crate) fn of(dialect: Dialect, byte: u8) -> Self {
         let table = match dialect {
             Dialect::Hessian2 => &HESSIAN2,

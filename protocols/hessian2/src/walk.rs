@@ -115,7 +115,11 @@ impl<'b> Walk<'b> {
     /// `Kind` if it is another value (null too), `EndOfBody`, `BadText`, `TooMany` chunks.
     #[inline]
     pub fn string(&mut self) -> Result<Text<'b>, WalkError> {
-        self.step(|walk| walk.cursor.text())
+        let (at, chunks_left) = (self.cursor.at, self.cursor.chunks_left);
+        self.cursor.text().inspect_err(|_| {
+            self.cursor.at = at;
+            self.cursor.chunks_left = chunks_left;
+        })
     }
 
     /// The next value, a string or null.
