@@ -5,4 +5,5 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod embedded;
 pub mod wire;

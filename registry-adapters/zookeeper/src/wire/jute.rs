@@ -271,6 +271,21 @@ impl<T: Record> Seq<T> {
     }
 }
 
+impl Seq<Text> {
+    /// A vector of these strings, each copied once.
+    pub fn of_strs<'a>(strings: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut wire = BytesMut::new();
+        let mut count = 0;
+        for string in strings {
+            put_text(&mut wire, string);
+            count += 1;
+        }
+        let wire = wire.freeze();
+        let item = PhantomData;
+        Self { count, wire, item }
+    }
+}
+
 impl<T: Record> FromIterator<T> for Seq<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         let mut wire = BytesMut::new();

@@ -31,7 +31,7 @@ pub enum OpResult {
     Create {
         path: Text,
     },
-    /// Of `op` `Create2`, `CreateContainer` or `CreateTtl`: real servers echo the operation's own number.
+    /// Of every create but the plain one; servers write `Create2` as `op` for containers and TTL nodes too.
     Create2 {
         op: OpCode,
         path: Text,
