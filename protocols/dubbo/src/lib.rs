@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `head.rs`, `decode.rs`, `event.rs` | frames and what they are for |
 //! | `serialization.rs`, `text.rs` | serializations by number; one string in each of them |
-//! | `request.rs`, `hessian2_body.rs`, `fastjson2_body.rs`, `jsonb.rs` | where a request wants to go |
+//! | `request.rs`, `hessian2_body.rs`, `fastjson2_body.rs`, `java_body.rs`, `jsonb.rs` | where a request wants to go |
 //! | `status.rs`, `reply.rs` | local replies; what a reply says about its call |
 //! | `call.rs`, `metadata.rs` | calls of our own: the demo's, and the question for an application's services |
 //!
@@ -18,6 +18,7 @@ mod event;
 mod fastjson2_body;
 mod head;
 mod hessian2_body;
+mod java_body;
 mod jsonb;
 mod metadata;
 mod reply;

@@ -5,7 +5,7 @@
 //! parameter, attachments. Consumers follow a service by interface, group and version; the group stands in the
 //! attachments only, so the arguments are stepped over. Source: `DubboCodec.encodeRequestData`,
 //! `DecodeableRpcInvocation` and `DubboProtocol.getInvoker` of Dubbo 2.6 to 3.3.
-//! Not here: how the strings of each serialization are found (`hessian2_body.rs`, `jsonb.rs`).
+//! Not here: how the strings of each serialization are found (`hessian2_body.rs`, `fastjson2_body.rs`, `java_body.rs`).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use remora_protocol::{Frame, FrameKind, RouteKeys, RouteKeysError};
 
 use crate::head::Head;
 use crate::serialization as id;
-use crate::{fastjson2_body, hessian2_body};
+use crate::{fastjson2_body, hessian2_body, java_body};
 
 pub(crate) fn route_keys(request: &Frame) -> Result<RouteKeys<'_>, RouteKeysError> {
     if !matches!(request.kind, FrameKind::Request | FrameKind::Oneway) {
@@ -32,6 +32,7 @@ pub(crate) fn route_keys(request: &Frame) -> Result<RouteKeys<'_>, RouteKeysErro
     let call = match serialization {
         id::HESSIAN2 | id::NATIVE_HESSIAN => Some(hessian2_body::read(body)?),
         id::FASTJSON2 => fastjson2_body::read(body)?,
+        id::JAVA | id::COMPACTED_JAVA | id::NATIVE_JAVA => java_body::read(serialization, body),
         _ => None,
     };
     match call {

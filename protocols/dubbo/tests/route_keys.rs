@@ -311,3 +311,83 @@ fn fastjson2_of_a_later_release_is_opaque_and_broken_lengths_are_malformed() {
     assert_eq!(Dubbo.route_keys(&with(&deep)).unwrap_err().reason(), "opaque_body");
     assert_eq!(keys(&with(b"\xaf")).service, "S");
 }
+
+/// A string as an object of a Java stream.
+fn java(text: &str) -> Vec<u8> {
+    [&b"\x74"[..], &(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// The inside of a `HashMap`, as Java writes it behind the class.
+fn java_map(entries: &[(&str, &str)]) -> Vec<u8> {
+    let mut map = [&b"\x77\x08\0\0\0\x10"[..], &(entries.len() as u32).to_be_bytes()].concat();
+    for (key, value) in entries {
+        map.extend([java(key), java(value)].concat());
+    }
+    map.push(0x78);
+    map
+}
+
+/// A call with one argument in native Java serialization.
+fn native_java(argument: &[u8], attachments: &[u8]) -> Frame {
+    let front: Vec<u8> = ["2.0.2", "com.example.Echo", "1.0.0", "echo", "Ljava/util/Map;"]
+        .iter()
+        .flat_map(|text| [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat())
+        .collect();
+    let len = u8::try_from(front.len()).expect("short strings");
+    request(
+        7,
+        &[&b"\xac\xed\0\x05\x77"[..], &[len], &front, argument, attachments].concat(),
+    )
+}
+
+#[test]
+fn java_attachments_are_told_from_a_map_among_the_arguments() {
+    let argument = java_map(&[("path", "fake"), ("group", "fake")]);
+    let real = java_map(&[
+        ("path", "com.example.Echo"),
+        ("sys_callback_arg-0", "x"),
+        ("timeout", "1500"),
+    ]);
+    let frame = native_java(&argument, &real);
+    let keys = keys(&frame);
+    assert_eq!(
+        (&*keys.service, &*keys.group, &*keys.version),
+        ("com.example.Echo", "", "1.0.0")
+    );
+    assert_eq!(
+        (keys.timeout, keys.pins_connection),
+        (Some(Duration::from_millis(1500)), true)
+    );
+    assert_eq!(keys.serialization, Some("nativejava"));
+}
+
+#[test]
+fn java_attachments_that_cannot_be_followed_are_opaque() {
+    let reference = [&b"\x71\0\x7e\0\x03"[..], b"\x78"].concat();
+    let group_seen_before = [
+        &b"\x77\x08\0\0\0\x10\0\0\0\x02"[..],
+        &java("path"),
+        &java("p"),
+        &java("group"),
+        &reference,
+    ];
+    let not_a_map = java("tail");
+    for attachments in [group_seen_before.concat(), not_a_map, Vec::new()] {
+        let frame = native_java(b"\x70", &attachments);
+        let error = Dubbo.route_keys(&frame).map(|_| ()).unwrap_err();
+        assert_eq!(
+            error,
+            RouteKeysError::Opaque {
+                serialization: "nativejava",
+                pins_connection: false
+            }
+        );
+    }
+    let whole = native_java(b"\x70", &java_map(&[("path", "p")]));
+    for cut in 0..whole.body().len() {
+        assert!(
+            Dubbo.route_keys(&request(7, &whole.body()[..cut])).is_err(),
+            "cut at {cut}"
+        );
+    }
+}
