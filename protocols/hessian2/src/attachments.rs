@@ -11,7 +11,7 @@ use crate::error::WalkError;
 use crate::lead::Lead;
 use crate::limits::{Dialect, Limits};
 use crate::text::Text;
-use crate::walk::{Class, Classes, Walk, take_end, take_map_head};
+use crate::walk::{Class, Classes, Walk};
 
 /// Where the attachments of a body stand. Borrows nothing, so it may be kept beside a shared buffer.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ impl<'b> Walk<'b> {
             let mut has_objects = false;
             loop {
                 let end = walk.position();
-                if take_end(&mut walk.cursor) {
+                if walk.cursor.take_end() {
                     let classes = has_objects.then(|| walk.known_classes());
                     return Ok(walk.located(start, first_key..end, classes));
                 }
@@ -209,6 +209,22 @@ impl<'b> Walk<'b> {
                 limits,
                 classes,
             },
+        }
+    }
+}
+
+/// Opens a map: takes its head. `false` if the value is no map (nothing taken then).
+fn take_map_head(cursor: &mut Cursor<'_>) -> Result<bool, WalkError> {
+    let start = cursor.at;
+    match cursor.lead()? {
+        Lead::Map => Ok(true),
+        Lead::MapTyped => {
+            cursor.type_name()?;
+            Ok(true)
+        }
+        _ => {
+            cursor.at = start;
+            Ok(false)
         }
     }
 }

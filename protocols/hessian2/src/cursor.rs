@@ -7,7 +7,7 @@
 use crate::error::WalkError;
 use crate::lead::{Lead, SOFA_LENGTH1, SOFA_LENGTH4, SOFA_TYPE_INDEX, SOFA_TYPE_INDEX_OLD, SOFA_TYPE_NAME};
 use crate::limits::Dialect;
-use crate::text::{Text, units_end};
+use crate::text::{Text, is_ascii, units_end};
 
 /// A place in a body.
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +147,7 @@ impl<'b> Cursor<'b> {
     pub(crate) fn short_ascii(&mut self) -> Option<Text<'b>> {
         let rest = self.body.get(self.at..)?;
         let lead = *rest.first().filter(|lead| **lead < 0x20)?;
-        let wire = rest.get(..=usize::from(lead)).filter(|wire| wire.is_ascii())?;
+        let wire = rest.get(..=usize::from(lead)).filter(|wire| is_ascii(wire))?;
         self.at += wire.len();
         Some(Text::piece(wire, 1, usize::from(lead), true))
     }
@@ -311,6 +311,18 @@ impl<'b> Cursor<'b> {
                 self.piece(0, units)
             }
         }
+    }
+
+    /// Takes the end marker if it is next.
+    #[inline]
+    pub(crate) fn take_end(&mut self) -> bool {
+        let is_end = self
+            .peek()
+            .is_some_and(|byte| Lead::of(self.dialect, byte) == Lead::End);
+        if is_end {
+            self.at += 1;
+        }
+        is_end
     }
 
     /// The error for a value at `at` that is not what was wanted.

@@ -4,12 +4,12 @@
 //! Not for the call path: a proxy that only routes walks (`walk.rs`) and never builds values.
 
 use crate::cursor::{Cursor, TypeName};
+use crate::decode_part::{Open, Part, defining};
 use crate::error::WalkError;
 use crate::lead::{Lead, SOFA_LENGTH1};
 use crate::limits::{Dialect, Limits, MAX_DEPTH};
 use crate::scalar::{Binary, Date, Double, Width};
 use crate::value::{Body, ClassDef, List, ListForm, Map, Object, TypeForm, TypeRef, Value};
-use crate::walk::take_end;
 
 /// Decodes a whole body, to its last byte.
 ///
@@ -60,29 +60,6 @@ struct Decoder<'b> {
     decoded: Body<'b>,
     items_left: usize,
     bytes_left: usize,
-}
-
-/// A list, map or object whose inside is being read.
-struct Open<'b> {
-    part: Part<'b>,
-    /// Class definitions that stood before its lead: index of the first, and how many.
-    defined: (u32, u32),
-}
-
-enum Part<'b> {
-    /// `left` is `None` if only an end marker tells.
-    List {
-        list: List<'b>,
-        left: Option<usize>,
-    },
-    Map {
-        map: Map<'b>,
-        key: Option<Value<'b>>,
-    },
-    Object {
-        object: Object<'b>,
-        left: usize,
-    },
 }
 
 enum Head<'b> {
@@ -368,60 +345,6 @@ impl<'b> Decoder<'b> {
         };
         self.bytes_left = self.bytes_left.checked_sub(4 * size_of::<T>()).ok_or(spent)?;
         Ok(())
-    }
-}
-
-impl<'b> Part<'b> {
-    fn push(&mut self, value: Value<'b>) {
-        match self {
-            Self::List { list, left } => {
-                list.items.push(value);
-                *left = left.map(|left| left.saturating_sub(1));
-            }
-            Self::Map { map, key } => match key.take() {
-                Some(key) => map.entries.push((key, value)),
-                None => *key = Some(value),
-            },
-            Self::Object { object, left } => {
-                object.fields.push(value);
-                *left = left.saturating_sub(1);
-            }
-        }
-    }
-
-    /// Whether nothing more belongs inside. The end marker (if any) is then taken.
-    fn is_complete(&self, cursor: &mut Cursor<'_>) -> Result<bool, WalkError> {
-        match self {
-            Self::List { left: None, .. } | Self::Map { key: None, .. } => Ok(take_end(cursor)),
-            Self::List { list, left: Some(0) } if matches!(list.form, ListForm::Byte | ListForm::Word) => {
-                if take_end(cursor) {
-                    Ok(true)
-                } else {
-                    Err(cursor.kind(cursor.at, "the end of a list"))
-                }
-            }
-            Self::List { left: Some(left), .. } | Self::Object { left, .. } => Ok(*left == 0),
-            Self::Map { .. } => Ok(false),
-        }
-    }
-
-    fn finish(self) -> Value<'b> {
-        match self {
-            Self::List { list, .. } => Value::List(list),
-            Self::Map { map, .. } => Value::Map(map),
-            Self::Object { object, .. } => Value::Object(object),
-        }
-    }
-}
-
-fn defining((first, count): (u32, u32), value: Value<'_>) -> Value<'_> {
-    match count {
-        0 => value,
-        _ => Value::Defining {
-            first,
-            count,
-            value: Box::new(value),
-        },
     }
 }
 

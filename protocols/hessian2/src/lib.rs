@@ -18,13 +18,16 @@
 mod attachments;
 mod cursor;
 mod decode;
+mod decode_part;
 mod descriptor;
 mod encode;
 mod encode_body;
+mod encode_form;
 mod error;
 mod lead;
 mod limits;
 mod scalar;
+mod skip;
 mod splice;
 mod text;
 mod value;

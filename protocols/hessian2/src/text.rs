@@ -292,18 +292,41 @@ fn bytes_of(lead: u8) -> Option<usize> {
 #[inline]
 pub(crate) fn units_end(body: &[u8], at: usize, units: usize) -> Result<(usize, bool), WalkError> {
     if let Some(bytes) = at.checked_add(units).and_then(|end| body.get(at..end))
-        && bytes.is_ascii()
+        && is_ascii(bytes)
     {
         return Ok((at + units, true));
     }
     mixed_end(body, at, units).map(|end| (end, false))
 }
 
+/// As `bytes.is_ascii()`, which looks at each byte of a short string; and most names are short.
+#[inline]
+pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
+    let word = |eight: &[u8; 8]| u64::from_ne_bytes(*eight);
+    match (
+        bytes.len(),
+        bytes.first_chunk::<4>(),
+        bytes.last_chunk::<4>(),
+        bytes.last_chunk::<8>(),
+    ) {
+        (65.., ..) => bytes.is_ascii(),
+        // The last word overlaps the one before it.
+        (_, _, _, Some(last)) => {
+            let (words, _) = bytes.as_chunks::<8>();
+            words.iter().fold(word(last), |all, eight| all | word(eight)) & HIGH_BITS == 0
+        }
+        (_, Some(first), Some(last), None) => {
+            (u32::from_ne_bytes(*first) | u32::from_ne_bytes(*last)) & 0x8080_8080 == 0
+        }
+        _ => bytes.iter().fold(0, |all, byte| all | byte) < 0x80,
+    }
+}
+
+/// The same for text that has other characters in it.
 #[inline(never)]
 fn mixed_end(body: &[u8], start: usize, units: usize) -> Result<usize, WalkError> {
     let mut rest = body.get(start..).unwrap_or_default();
     let mut left = units;
-    let at = |rest: &[u8]| body.len() - rest.len();
     while left > 0 {
         if left >= 8
             && let Some((eight, after)) = rest.split_first_chunk::<8>()
@@ -313,25 +336,27 @@ fn mixed_end(body: &[u8], start: usize, units: usize) -> Result<usize, WalkError
             left -= 8;
             continue;
         }
+        let at = body.len() - rest.len();
         let Some(&lead) = rest.first() else {
+            return Err(WalkError::EndOfBody { at, wanted: left });
+        };
+        let (len, counted) = match lead {
+            0x00..=0x7f => (1, 1),
+            0xc0..=0xdf => (2, 1),
+            0xe0..=0xef => (3, 1),
+            0xf0..=0xf4 if left > 1 => (4, 2),
+            _ => return Err(WalkError::BadText { at, byte: lead }),
+        };
+        left -= counted;
+        let Some(after) = rest.get(len..) else {
             return Err(WalkError::EndOfBody {
                 at: body.len(),
-                wanted: left,
+                wanted: len - rest.len(),
             });
         };
-        let bad = WalkError::BadText {
-            at: at(rest),
-            byte: lead,
-        };
-        let len = bytes_of(lead).ok_or(bad)?;
-        left = left.checked_sub(if len == 4 { 2 } else { 1 }).ok_or(bad)?;
-        let missing = WalkError::EndOfBody {
-            at: body.len(),
-            wanted: len - rest.len().min(len),
-        };
-        rest = rest.get(len..).ok_or(missing)?;
+        rest = after;
     }
-    Ok(at(rest))
+    Ok(body.len() - rest.len())
 }
 
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
