@@ -151,7 +151,7 @@ impl<'b> Walk<'b> {
     /// As [`attachments`](Self::attachments); `each` may have seen entries by then.
     pub fn attachments_each(&mut self, mut each: impl FnMut(Entry<'b>)) -> Result<Attachments<'b>, WalkError> {
         let start = self.position();
-        if self.string_or_null_lead() {
+        if self.is_null_next() {
             self.cursor.at += 1;
             return Ok(self.located(start, start..start, None));
         }
@@ -190,7 +190,7 @@ impl<'b> Walk<'b> {
         })
     }
 
-    fn string_or_null_lead(&self) -> bool {
+    fn is_null_next(&self) -> bool {
         self.peek_lead()
             .is_some_and(|lead| Lead::of(self.cursor.dialect, lead) == Lead::Null)
     }
