@@ -1,2 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Room `call`.
+//! The call path. Files in the order that data passes:
+//!
+//! `listener.rs` accepts and hands to a worker; `connection.rs` cuts frames (`wire.rs`, `frame_reader.rs`); `dispatch.rs`
+//! is the life of a call; `router.rs`, `balancer/` and `governance/` say where it goes and for how long; `upstream/` has
+//! the connections to instances and the stream tables in which calls wait; `reply.rs` answers; `write_buffer.rs` and
+//! `flush.rs` write. `worker.rs` is the thread around all of it. `callback.rs` is the way back for providers' requests.
+//!
+//! Meets discovery in `route_table` and `ingress` only. Not here: addresses are swapped in `discovery`, bytes of a protocol
+//! are known to its plugin.
+
+mod balancer;
+mod callback;
+mod config;
+mod connection;
+mod dispatch;
+mod error;
+mod flush;
+mod frame_reader;
+mod governance;
+mod listener;
+mod reply;
+mod router;
+mod start;
+mod upstream;
+mod view;
+mod wire;
+mod worker;
+mod write_buffer;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, OutOfRange};
+pub use error::{CallError, StartError, Tried};
+pub use start::{CallHandle, CallPath, EgressListener, Setup};
+pub use view::ConnectionView;
+
+pub use crate::metrics::call::Side;

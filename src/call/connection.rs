@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One connection that came to us, from accept to close.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use remora_protocol::{Frame, FrameKind, Protocol, Sniff, StreamId};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::callback::{self, Callbacks};
+use super::error::CallError;
+use super::frame_reader::{FrameReader, Piece};
+use super::listener::Door;
+use super::router::{Candidate, LocalRoute};
+use super::upstream::pool::Pool;
+use super::wire::{CloseReason, Read, Wire};
+use super::worker::{TURN_READS, Worker};
+use super::{dispatch, reply};
+use crate::metrics::call::{CallShard, Dropped, Side};
+
+/// One connection that came to us.
+#[derive(Debug)]
+pub(super) struct Downstream {
+    pub(super) wire: Rc<Wire>,
+    pub(super) peer: SocketAddr,
+    pub(super) opened: Instant,
+    pub(super) callbacks: Callbacks,
+    door: Arc<Door>,
+    in_flight: Cell<usize>,
+    /// The peer sends no more, but waits for replies.
+    is_half_closed: Cell<bool>,
+    /// The ingress route, as long as the application stays where it is.
+    application: RefCell<Option<(SocketAddr, Rc<LocalRoute>)>>,
+    /// Pools of its own, from the moment a callback was registered.
+    own_pools: RefCell<Option<Vec<Rc<Pool>>>>,
+    /// Told that no new calls are taken.
+    was_told: Cell<bool>,
+    last_request: Cell<Instant>,
+}
+
+impl Downstream {
+    pub(super) fn protocol(&self) -> &Arc<dyn Protocol> {
+        &self.door.protocol
+    }
+
+    pub(super) fn side(&self) -> Side {
+        self.door.side
+    }
+
+    pub(super) fn shard(&self) -> &Arc<CallShard> {
+        &self.wire.shard
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.wire.end().is_some()
+    }
+
+    /// Calls waiting for their reply.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    pub(super) fn call_started(&self) {
+        self.shard().call_started();
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    pub(super) fn call_ended(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        if self.is_half_closed.get() && self.in_flight.get() == 0 {
+            self.wire.close_when_flushed(CloseReason::PeerClosed);
+        }
+    }
+
+    /// Whether it has upstream connections of its own.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.own_pools.borrow().is_some()
+    }
+
+    /// From now on its calls travel on upstream connections of its own, so that a provider's requests find back.
+    pub(super) fn pin(&self) {
+        self.own_pools.borrow_mut().get_or_insert_default();
+    }
+
+    /// Its own pool for an instance, if it has own pools.
+    pub(super) fn own_pool(self: &Rc<Self>, candidate: &Candidate) -> Option<Rc<Pool>> {
+        let mut own = self.own_pools.borrow_mut();
+        let own = own.as_mut()?;
+        let addr = candidate.endpoint.addr;
+        if let Some(pool) = own.iter().find(|pool| pool.addr == addr) {
+            return Some(pool.clone());
+        }
+        let pool = candidate.pool.own(self);
+        own.push(pool.clone());
+        Some(pool)
+    }
+
+    /// The route of an ingress connection.
+    pub(super) fn application(&self, worker: &Worker) -> Result<Rc<LocalRoute>, CallError> {
+        let addr = match self.door.app.load().as_deref() {
+            Some(addr) => *addr,
+            None => {
+                return Err(CallError::NoApplication {
+                    ingress: self.door.local,
+                });
+            }
+        };
+        let mut cached = self.application.borrow_mut();
+        match &*cached {
+            Some((of, route)) if *of == addr => Ok(route.clone()),
+            _ => {
+                let route = worker
+                    .router
+                    .borrow_mut()
+                    .application(&worker.pools, self.protocol(), addr);
+                *cached = Some((addr, route.clone()));
+                Ok(route)
+            }
+        }
+    }
+
+    /// Probes a silent peer, closes a stuck connection; call about once a second.
+    pub(super) fn tend(&self, now: Instant) {
+        self.wire.check_stalls(now);
+        // Who has not spoken yet may not be of this protocol.
+        if self.wire.traffic().0 > 0 {
+            self.wire.keep_alive(now, || self.protocol().heartbeat(StreamId(0)));
+        }
+    }
+
+    /// Tells the peer, once, to send no new calls here.
+    pub(super) fn say_goaway(&self) {
+        if !self.was_told.replace(true)
+            && let Some(goaway) = self.protocol().goaway()
+        {
+            self.wire.send_bytes(&goaway);
+        }
+    }
+
+    /// Nothing is in flight and nothing came for a while.
+    pub(super) fn is_quiet(&self, worker: &Worker, now: Instant) -> bool {
+        let silence = now.saturating_duration_since(self.last_request.get());
+        self.in_flight() == 0
+            && self.callbacks.in_flight() == 0
+            && self.wire.queued() == 0
+            && silence >= worker.config.drain_quiet.0
+    }
+
+    fn take(self: &Rc<Self>, worker: &Rc<Worker>, piece: Piece, now: Instant) {
+        match piece {
+            Piece::Frame(frame) => match frame.kind {
+                FrameKind::Request | FrameKind::Oneway => {
+                    self.last_request.set(now);
+                    dispatch::out(worker, self, &frame, now);
+                }
+                FrameKind::Reply => callback::to_provider(worker, self, &frame),
+                FrameKind::Heartbeat => self.answer_heartbeat(&frame),
+                FrameKind::HeartbeatReply => {}
+                FrameKind::GoAway | FrameKind::Resume | FrameKind::Ignorable => {
+                    self.shard().drop_frame(Dropped::Ignorable);
+                }
+            },
+            Piece::TooLong(head, bytes) => {
+                self.shard().drop_frame(Dropped::TooLong);
+                if matches!(head.kind, FrameKind::Request) {
+                    let max = worker.config.max_frame.bytes();
+                    reply::refuse(self, &head, &CallError::TooLong { bytes, max });
+                }
+            }
+        }
+    }
+
+    fn answer_heartbeat(&self, heartbeat: &Frame) {
+        if let Some(answer) = self.protocol().heartbeat_reply(heartbeat) {
+            self.wire.send_bytes(&answer);
+        }
+    }
+
+    async fn read(self: &Rc<Self>, worker: &Rc<Worker>) -> CloseReason {
+        let mut reader = FrameReader::default();
+        let mut is_sniffed = false;
+        let mut reads = 0;
+        loop {
+            let mut input = match self.wire.read(&mut reader).await {
+                Read::Input(input) => input,
+                Read::Eof => {
+                    self.is_half_closed.set(true);
+                    if self.in_flight() > 0 {
+                        // A caller may close its half and still wait; a dead one breaks the first write.
+                        self.wire.closed().await;
+                    }
+                    return CloseReason::PeerClosed;
+                }
+                Read::Closed => return CloseReason::Broken,
+            };
+            if !is_sniffed {
+                match self.protocol().sniff(input.peek()) {
+                    Sniff::Yes => is_sniffed = true,
+                    Sniff::No => {
+                        self.wire.put_back(&mut reader, input);
+                        return CloseReason::NotTheProtocol;
+                    }
+                    Sniff::NeedMore => {}
+                }
+            }
+            let now = self.wire.last_read();
+            let cut = loop {
+                if !is_sniffed {
+                    break Ok(());
+                }
+                match reader.next(&mut input, &**self.protocol(), worker.config.max_frame.bytes()) {
+                    Ok(Some(piece)) => self.take(worker, piece, now),
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            self.wire.put_back(&mut reader, input);
+            if let Err(error) = cut {
+                debug!(reason = error.reason(), %error, "malformed frame");
+                return CloseReason::BadFrame;
+            }
+            reads += 1;
+            if reads % TURN_READS == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// Serves a connection until it is closed.
+pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
+    let shard = worker.shard(door.side, &door.protocol);
+    let guard = shard.downstream();
+    let now = Instant::now();
+    let downstream = Rc::new(Downstream {
+        wire: Wire::downstream(&worker.io, shard, stream),
+        peer,
+        opened: now,
+        callbacks: Callbacks::default(),
+        door,
+        in_flight: Cell::new(0),
+        is_half_closed: Cell::new(false),
+        application: RefCell::default(),
+        own_pools: RefCell::default(),
+        was_told: Cell::new(false),
+        last_request: Cell::new(now),
+    });
+    let key = worker.downstreams.borrow_mut().insert(downstream.clone());
+    worker.connection_opened();
+    let end = downstream.read(&worker).await;
+
+    let (bytes_in, bytes_out) = downstream.wire.traffic();
+    let end = downstream.wire.shut(end);
+    worker.downstreams.borrow_mut().remove(key);
+    downstream.shard().connection_closed(end.index());
+    downstream.callbacks.end(&worker);
+    downstream.application.take();
+    for pool in downstream.own_pools.take().into_iter().flatten() {
+        // The provider sees the connection close, as it would without us, and forgets the callback.
+        pool.close(CloseReason::Retired);
+    }
+    drop(guard);
+    worker.connection_closed();
+    debug!(
+        reason = end.label(),
+        bytes_in,
+        bytes_out,
+        in_flight = downstream.in_flight(),
+        "closed"
+    );
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The life of a call, in two short halves.
+//!
+//! Out: route keys -> service -> deadline -> pick an instance -> send. Back: reply, or a failure -> another instance, or
+//! an answer. Between the halves an entry of a stream table waits, not a task.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use remora_protocol::{Frame, FrameKind, Outcome, RouteKeysError, StreamId};
+use tokio::time::Instant;
+use tracing::trace;
+
+use super::connection::Downstream;
+use super::error::{CallError, Tried};
+use super::governance::deadline;
+use super::reply;
+use super::router::LocalRoute;
+use super::upstream::connection::Upstream;
+use super::upstream::health::Cause;
+use super::upstream::pool::Pool;
+use super::worker::Worker;
+use crate::metrics::call::{CallEnd, Dropped, Side};
+
+/// A call that waits for its reply.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) from: Rc<Downstream>,
+    pub(super) route: Rc<LocalRoute>,
+    pub(super) kept: Kept,
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
+    /// Where in the upstream connection's stream its frame begins.
+    pub(super) sent_at: u64,
+    serialization: Option<&'static str>,
+    attempts: u32,
+    failures: Vec<Failure>,
+}
+
+/// Why an attempt failed. Nothing was sent then.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) addr: SocketAddr,
+    pub(super) why: String,
+    /// Whether the instance is not to be tried again for this call.
+    pub(super) is_excluded: bool,
+}
+
+impl Call {
+    pub(super) fn is_oneway(&self) -> bool {
+        self.kept.kind == FrameKind::Oneway
+    }
+
+    fn is_excluded(&self, addr: SocketAddr) -> bool {
+        self.failures
+            .iter()
+            .any(|failure| failure.is_excluded && failure.addr == addr)
+    }
+
+    fn pick(&self, now: Instant) -> Option<Rc<Pool>> {
+        let candidate = self
+            .route
+            .pick(self.serialization, |addr| self.is_excluded(addr), now)?;
+        Some(self.from.own_pool(candidate).unwrap_or_else(|| candidate.pool.clone()))
+    }
+}
+
+/// Out: a request or one-way call of a downstream connection.
+pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now: Instant) {
+    let keys = from.protocol().route_keys(frame);
+    let route = match from.side() {
+        Side::Egress => worker
+            .router
+            .borrow_mut()
+            .service(&worker.pools, from.protocol(), &keys, frame),
+        Side::Ingress => from.application(worker),
+    };
+    let route = match route {
+        Ok(route) => route,
+        Err(error) => return reply::refuse(from, frame, &error),
+    };
+    let is_callback = match &keys {
+        Ok(keys) => keys.pins_connection,
+        Err(RouteKeysError::Opaque { pins_connection, .. }) => *pins_connection,
+        Err(RouteKeysError::Malformed { .. }) => false,
+    };
+    let keys = keys.unwrap_or_default();
+    if is_callback {
+        from.pin();
+    }
+    trace!(
+        side = from.side().label(),
+        service = &*route.label,
+        method = &*keys.method,
+        stream_id = frame.stream_id.0,
+        "call"
+    );
+    if frame.kind != FrameKind::Oneway {
+        from.call_started();
+    }
+    let limit = deadline::limit(&worker.config, keys.timeout, route.timeout);
+    let call = Call {
+        from: from.clone(),
+        kept: worker.keep(frame, route.candidates.len() > 1),
+        route,
+        started: now,
+        deadline: now + limit,
+        sent_at: 0,
+        serialization: keys.serialization,
+        attempts: 0,
+        failures: Vec::new(),
+    };
+    send(worker, call, frame, now);
+}
+
+/// Sends a call to an instance that was not tried yet.
+fn send(worker: &Rc<Worker>, mut call: Call, frame: &Frame, now: Instant) {
+    let mut full = None;
+    while call.attempts < worker.config.max_attempts {
+        let Some(pool) = call.pick(now) else { break };
+        call.attempts += 1;
+        let upstream = pool.connection(worker);
+        match upstream.send(worker, call, frame, now) {
+            None => return,
+            Some(back) => call = back,
+        }
+        full = Some(upstream.in_flight());
+        note(
+            &mut call,
+            pool.addr,
+            format!("has {} calls in flight", upstream.in_flight()),
+            true,
+        );
+    }
+    let service = call.route.label.to_string();
+    let error = match full {
+        Some(in_flight) => CallError::Overloaded { service, in_flight },
+        None if call.failures.is_empty() => CallError::NoInstance { service },
+        None => CallError::Unreachable {
+            service,
+            tried: tried(&mut call),
+        },
+    };
+    reply::fail(worker, call, &error, now);
+}
+
+/// Back, with nothing sent: the next instance, or an answer.
+pub(super) fn again(worker: &Rc<Worker>, mut call: Call, failure: Failure) {
+    note(&mut call, failure.addr, failure.why, failure.is_excluded);
+    let now = Instant::now();
+    match call.kept.frame() {
+        Some(frame) if !call.from.is_closed() => {
+            if call.attempts < worker.config.max_attempts && call.pick(now).is_some() {
+                call.from.shard().retries.inc();
+            }
+            send(worker, call, &frame, now);
+        }
+        _ => {
+            let error = CallError::Unreachable {
+                service: call.route.label.to_string(),
+                tried: tried(&mut call),
+            };
+            reply::fail(worker, call, &error, now);
+        }
+    }
+}
+
+/// Back, with a reply.
+pub(super) fn back(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut call: Call, reply: &Frame, now: Instant) {
+    let outcome = upstream.protocol.outcome(reply);
+    if outcome != Outcome::NothingSent {
+        upstream.health.recover();
+    } else if upstream.health.eject(&worker.config, Cause::NothingSent, now) {
+        upstream.wire.shard.ejections.inc();
+    }
+    if outcome == Outcome::NothingSent && call.attempts < worker.config.max_attempts && !call.from.is_closed() {
+        note(
+            &mut call,
+            upstream.addr,
+            "answered that nothing was sent".to_owned(),
+            true,
+        );
+        if let Some(frame) = call.kept.frame().filter(|_| call.pick(now).is_some()) {
+            call.from.shard().retries.inc();
+            return send(worker, call, &frame, now);
+        }
+    }
+    let end = match outcome {
+        Outcome::Ok => CallEnd::Ok,
+        Outcome::AppException => CallEnd::AppException,
+        Outcome::Failed(_) => CallEnd::Failed,
+        Outcome::NothingSent => CallEnd::NothingSent,
+    };
+    reply::pass(worker, call, reply, end, now);
+}
+
+/// A one-way call is with its instance, as far as anybody can know.
+pub(super) fn oneway_sent(worker: &Worker, call: Call) {
+    call.from.shard().count_call(CallEnd::Oneway);
+    worker.give_back(call.kept);
+}
+
+/// A one-way call that went nowhere; nobody waits for an answer.
+pub(super) fn oneway_lost(worker: &Worker, call: Call, error: &CallError) {
+    trace!(reason = error.reason(), "one-way call dropped");
+    call.from.shard().drop_frame(Dropped::Oneway);
+    worker.give_back(call.kept);
+}
+
+fn note(call: &mut Call, addr: SocketAddr, why: String, is_excluded: bool) {
+    let failure = Failure { addr, why, is_excluded };
+    call.failures.push(failure);
+}
+
+fn tried(call: &mut Call) -> Tried {
+    Tried(
+        call.failures
+            .drain(..)
+            .map(|failure| (failure.addr, failure.why))
+            .collect(),
+    )
+}
+
+/// What is kept of a request while it is in flight: its head for a reply of ours, or all of it for another attempt.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) kind: FrameKind,
+    pub(super) stream_id: StreamId,
+    pub(super) head_len: usize,
+    pub(super) is_whole: bool,
+    pub(super) bytes: KeptBytes,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+pub(super) enum KeptBytes {
+    /// In a buffer of the worker's store.
+    Copied(Vec<u8>),
+    /// In the buffer that they were read into.
+    Shared(Bytes),
+}
+
+impl Kept {
+    /// The head alone, for `Protocol::local_reply`.
+    pub(super) fn head(&self) -> Frame {
+        let wire = match &self.bytes {
+            KeptBytes::Copied(bytes) => Bytes::copy_from_slice(bytes),
+            KeptBytes::Shared(bytes) => bytes.clone(),
+        };
+        Frame {
+            kind: self.kind,
+            stream_id: self.stream_id,
+            head_len: self.head_len.min(wire.len()),
+            wire,
+        }
+    }
+
+    /// The whole request, if it was kept.
+    fn frame(&self) -> Option<Frame> {
+        self.is_whole.then(|| self.head())
+    }
+}
+
+/// How long a call took, or was waited for.
+pub(super) fn took(call: &Call, now: Instant) -> Duration {
+    now.saturating_duration_since(call.started)
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Accepting connections: in one place, each handed to the worker with the fewest.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use remora_protocol::Protocol;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, debug_span, warn};
+
+use super::connection;
+use super::worker::{Message, Worker};
+use crate::metrics::call::Side;
+
+/// A listening port and what is behind it.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) side: Side,
+    pub(super) protocol: Arc<dyn Protocol>,
+    pub(super) local: SocketAddr,
+    /// Ingress: where the application listens, once there is one.
+    pub(super) app: ArcSwapOption<SocketAddr>,
+}
+
+/// Hands accepted connections out.
+#[derive(Debug)]
+pub(super) struct Hub {
+    /// The worker on whose thread connections are accepted.
+    pub(super) here: Rc<Worker>,
+    /// The others.
+    pub(super) elsewhere: Vec<(mpsc::Sender<Message>, Arc<AtomicUsize>)>,
+}
+
+impl Hub {
+    /// Accepts on one port until the drain begins.
+    pub(super) async fn listen(self: Rc<Self>, door: Arc<Door>, listener: TcpListener, drain: CancellationToken) {
+        let mut pause = ACCEPT_PAUSE_MIN;
+        loop {
+            let accepted = tokio::select! {
+                // Cancel safe: a connection not yet accepted stays in the kernel's queue.
+                accepted = listener.accept() => accepted,
+                () = drain.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = ACCEPT_PAUSE_MIN;
+                    self.admit(&door, stream, peer);
+                }
+                Err(error) => {
+                    // Out of descriptors, mostly. The port stays open and comes back when some are free.
+                    warn!(side = door.side.label(), peer = %door.local, %error, "could not accept, pausing");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    fn admit(&self, door: &Arc<Door>, stream: TcpStream, peer: SocketAddr) {
+        let refusal = if door.side == Side::Egress && !is_local_peer(door.local, &stream, peer) {
+            Some("a foreign peer may not use the egress")
+        } else if self.connections() >= self.here.config.max_connections {
+            Some("call.max_connections is reached")
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            self.here.shard(door.side, &door.protocol).refused.inc();
+            debug!(side = door.side.label(), %peer, reason, "connection refused");
+            return;
+        }
+        tune(&stream);
+        let here = self.here.load.load(Ordering::Relaxed);
+        let least = self
+            .elsewhere
+            .iter()
+            .min_by_key(|(_, load)| load.load(Ordering::Relaxed));
+        match least.filter(|(_, load)| load.load(Ordering::Relaxed) < here) {
+            None => self.here.admit(door.clone(), stream, peer),
+            Some((inbox, load)) => {
+                load.fetch_add(1, Ordering::Relaxed);
+                let handed = stream.into_std().map(|stream| Message::Connection {
+                    door: door.clone(),
+                    stream,
+                    peer,
+                });
+                if !handed.is_ok_and(|message| inbox.try_send(message).is_ok()) {
+                    load.fetch_sub(1, Ordering::Relaxed);
+                    self.here.shard(door.side, &door.protocol).refused.inc();
+                }
+            }
+        }
+    }
+
+    fn connections(&self) -> usize {
+        let elsewhere = self.elsewhere.iter().map(|(_, load)| load.load(Ordering::Relaxed));
+        elsewhere.sum::<usize>() + self.here.load.load(Ordering::Relaxed)
+    }
+}
+
+impl Worker {
+    /// Serves an accepted connection on this thread.
+    pub(super) fn admit(self: &Rc<Self>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        self.serve(door, stream, peer);
+    }
+
+    /// Serves a connection that is already counted in this worker's load.
+    pub(super) fn serve(self: &Rc<Self>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
+        let span = debug_span!("connection", side = door.side.label(), protocol = door.protocol.name(), %peer);
+        let serving = connection::serve(self.clone(), door, stream, peer);
+        // Ends when the connection is closed, at the latest by the worker's drain.
+        if span.is_disabled() {
+            tokio::task::spawn_local(serving);
+        } else {
+            tokio::task::spawn_local(serving.instrument(span));
+        }
+    }
+}
+
+/// Whether a peer is of this machine. An egress on loopback can have no others.
+fn is_local_peer(door: SocketAddr, stream: &TcpStream, peer: SocketAddr) -> bool {
+    door.ip().is_loopback()
+        || stream.local_addr().is_ok_and(|local| local.ip() == peer.ip())
+        || is_this_machine(peer.ip())
+}
+
+/// Whether `addr` is one of these listening addresses, under whichever of the machine's names.
+pub(super) fn is_own(listeners: &[SocketAddr], addr: SocketAddr) -> bool {
+    listeners.iter().any(|own| {
+        own.port() == addr.port()
+            && (own.ip() == addr.ip() || (own.ip().is_unspecified() && is_this_machine(addr.ip())))
+    })
+}
+
+/// Whether an address is one of this machine's own: then, and only then, the kernel would use it as the source of what is
+/// sent to it. Nothing is sent.
+fn is_this_machine(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let any: IpAddr = if ip.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let source = || -> io::Result<IpAddr> {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((ip, 9))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    ip.is_loopback() || source().is_ok_and(|source| source == ip)
+}
+
+/// Sets what every connection of the call path has: no delay, and the kernel's own watch over a peer that vanished.
+/// Failing to set one is no reason to refuse a connection.
+pub(super) fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(3);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+}
+
+/// Pause after a failed accept; doubled up to the longest.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// Idle time before the kernel probes a peer: heartbeats come first where the protocol has them.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Time that written bytes may stay without acknowledgement before the kernel gives the connection up.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_listeners_are_known_under_every_address_of_the_machine() {
+        let any: SocketAddr = ([0, 0, 0, 0], 20881).into();
+        let one: SocketAddr = ([127, 0, 0, 2], 20882).into();
+        assert!(is_own(&[any], ([127, 0, 0, 1], 20881).into()));
+        assert!(!is_own(&[any], ([127, 0, 0, 1], 20880).into()));
+        assert!(
+            !is_own(&[any], ([192, 0, 2, 1], 20881).into()),
+            "an address of nobody here"
+        );
+        assert!(is_own(&[one], one));
+        assert!(
+            !is_own(&[one], ([127, 0, 0, 1], 20882).into()),
+            "another alias is another listener"
+        );
+    }
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where a call can go: for the egress the route table, for the ingress the one application behind the port.
+//!
+//! A route is joined with this worker's pools once and kept while the table has that very route.
+
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::Cache;
+use hashbrown::HashMap;
+use memchr::memmem;
+use remora_protocol::{Frame, Protocol, RouteKeys, RouteKeysError};
+use tokio::time::Instant;
+
+use super::balancer::weighted_random::{WeightedRandom, wall_clock_ms};
+use super::error::CallError;
+use super::upstream::pool::{Pool, Pools};
+use crate::discovery::route_table::{Endpoint, Route, RouteTable, SharedRoutes};
+use crate::metrics::call::Side;
+
+/// A route with this worker's pools.
+#[derive(Debug)]
+pub(super) struct LocalRoute {
+    /// Keeps the route alive, so that its address names it.
+    _source: Option<Arc<Route>>,
+    /// The service, for messages.
+    pub(super) label: Box<str>,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) timeout: Option<Duration>,
+    balancer: WeightedRandom,
+}
+
+/// An instance and the connections to it.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) pool: Rc<Pool>,
+}
+
+impl LocalRoute {
+    fn new(source: Option<Arc<Route>>, label: Box<str>, timeout: Option<Duration>, candidates: Vec<Candidate>) -> Self {
+        let balancer = WeightedRandom::new(candidates.iter().map(|c| &*c.endpoint), Instant::now(), wall_clock_ms());
+        Self {
+            _source: source,
+            label,
+            candidates,
+            timeout,
+            balancer,
+        }
+    }
+
+    /// Picks an instance for a call: one that announces the serialization if any does, and is reachable as far as we
+    /// know. If all seem unreachable one is tried all the same: better a try than a refusal.
+    pub(super) fn pick(
+        &self,
+        serialization: Option<&str>,
+        is_excluded: impl Fn(SocketAddr) -> bool,
+        now: Instant,
+    ) -> Option<&Candidate> {
+        self.balancer.refresh(self.candidates.iter().map(|c| &*c.endpoint), now);
+        let is_allowed = |c: &Candidate| !is_excluded(c.endpoint.addr);
+        let reads = |c: &Candidate| serialization.is_none_or(|s| reads(&c.endpoint, s));
+        let is_usable = |c: &Candidate| c.pool.is_usable(now);
+        if let Some(first) = self.balancer.pick().map(|i| &self.candidates[i])
+            && is_allowed(first)
+            && reads(first)
+            && is_usable(first)
+        {
+            return Some(first);
+        }
+        let somebody_reads = self.candidates.iter().any(reads);
+        let fits = |c: &Candidate| is_allowed(c) && (reads(c) || !somebody_reads);
+        self.balancer
+            .pick_among(|i| fits(&self.candidates[i]) && is_usable(&self.candidates[i]))
+            .or_else(|| self.balancer.pick_among(|i| fits(&self.candidates[i])))
+            .map(|i| &self.candidates[i])
+    }
+}
+
+/// Whether an instance can read a body; one that announces nothing reads the default.
+fn reads(endpoint: &Endpoint, serialization: &str) -> bool {
+    if endpoint.serializations.is_empty() {
+        return serialization == DEFAULT_SERIALIZATION;
+    }
+    endpoint.serializations.iter().any(|s| &**s == serialization)
+}
+
+/// What Dubbo (all versions) and SOFARPC write when their URL names nothing.
+const DEFAULT_SERIALIZATION: &str = "hessian2";
+
+/// One worker's view of all routes.
+#[derive(Debug)]
+pub(super) struct Router {
+    table: Cache<SharedRoutes, Arc<RouteTable>>,
+    /// By the address of the route and the protocol's name.
+    local: HashMap<(usize, &'static str), Rc<LocalRoute>>,
+    /// The table that `local` was last cleaned for.
+    cleaned_for: Arc<RouteTable>,
+    applications: HashMap<(SocketAddr, &'static str), Weak<LocalRoute>>,
+    /// Service names for the search in unreadable bodies, and the table they were taken from.
+    names: Option<(Arc<RouteTable>, Vec<Named>)>,
+}
+
+#[derive(Debug)]
+struct Named {
+    name: Arc<str>,
+    routes: Vec<Arc<Route>>,
+}
+
+impl Router {
+    pub(super) fn new(routes: &SharedRoutes) -> Self {
+        Self {
+            table: Cache::new(routes.clone()),
+            local: HashMap::new(),
+            cleaned_for: routes.load_full(),
+            applications: HashMap::new(),
+            names: None,
+        }
+    }
+
+    /// The route of an egress call.
+    ///
+    /// # Errors
+    /// `NoRoute`, or `Unreadable` if the keys could not be read and the bytes do not tell either.
+    pub(super) fn service(
+        &mut self,
+        pools: &Pools,
+        protocol: &Arc<dyn Protocol>,
+        keys: &Result<RouteKeys<'_>, RouteKeysError>,
+        frame: &Frame,
+    ) -> Result<Rc<LocalRoute>, CallError> {
+        let route = match keys {
+            Ok(keys) => self.by_keys(keys)?,
+            Err(error) => self.by_bytes(error, frame)?,
+        };
+        let key = (Arc::as_ptr(&route) as usize, protocol.name());
+        if let Some(local) = self.local.get(&key) {
+            return Ok(local.clone());
+        }
+        let candidates = route
+            .endpoints
+            .iter()
+            .filter(|endpoint| &*endpoint.protocol == protocol.name())
+            .map(|endpoint| Candidate {
+                endpoint: endpoint.clone(),
+                pool: pools.shared(endpoint.addr, Side::Egress, protocol),
+            })
+            .collect();
+        let label = route.key.to_string().into_boxed_str();
+        let local = Rc::new(LocalRoute::new(Some(route.clone()), label, route.timeout, candidates));
+        self.local.insert(key, local.clone());
+        Ok(local)
+    }
+
+    /// The route to the application behind an ingress port.
+    pub(super) fn application(
+        &mut self,
+        pools: &Pools,
+        protocol: &Arc<dyn Protocol>,
+        addr: SocketAddr,
+    ) -> Rc<LocalRoute> {
+        let key = (addr, protocol.name());
+        if let Some(route) = self.applications.get(&key).and_then(Weak::upgrade) {
+            return route;
+        }
+        let candidate = Candidate {
+            endpoint: Arc::new(Endpoint {
+                addr,
+                protocol: protocol.name().into(),
+                weight: 1,
+                started_ms: 0,
+                warmup_ms: 0,
+                serializations: vec![],
+                application: "".into(),
+            }),
+            pool: pools.shared(addr, Side::Ingress, protocol),
+        };
+        let label = format!("the application at {addr}").into_boxed_str();
+        let route = Rc::new(LocalRoute::new(None, label, None, vec![candidate]));
+        self.applications.insert(key, Rc::downgrade(&route));
+        route
+    }
+
+    /// Forgets routes that the table no longer has, and with them their hold on pools. Call about once a second.
+    pub(super) fn clean(&mut self) {
+        self.applications.retain(|_, route| route.strong_count() > 0);
+        let table = self.table.load().clone();
+        if Arc::ptr_eq(&table, &self.cleaned_for) {
+            return;
+        }
+        self.local.retain(|(address, _), local| {
+            let key = local._source.as_ref().map(|source| &source.key);
+            let current = key.and_then(|key| table.route(&key.name, &key.group, &key.version));
+            current.is_some_and(|route| Arc::as_ptr(route) as usize == *address)
+        });
+        self.names = None;
+        self.cleaned_for = table;
+    }
+
+    fn by_keys(&mut self, keys: &RouteKeys<'_>) -> Result<Arc<Route>, CallError> {
+        let table = self.table.load();
+        if let Some(route) = table.route(&keys.service, &keys.group, &keys.version) {
+            return Ok(route.clone());
+        }
+        let same_name = table.routes().filter(|route| *route.key.name == *keys.service);
+        let mut known: Vec<String> = same_name.map(|route| route.key.to_string()).take(KNOWN_MAX).collect();
+        known.sort_unstable();
+        let known = match known.as_slice() {
+            [] => String::new(),
+            some => format!(" (followed of that name: {})", some.join(", ")),
+        };
+        Err(CallError::NoRoute {
+            service: remora_registry::ServiceKey::new(&keys.service, &keys.group, &keys.version).to_string(),
+            known,
+        })
+    }
+
+    /// A body that cannot be read still has one possible destination if only one service is followed, or if only one
+    /// followed service is named in its bytes.
+    fn by_bytes(&mut self, error: &RouteKeysError, frame: &Frame) -> Result<Arc<Route>, CallError> {
+        let table = self.table.load();
+        if self.names.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, table)) {
+            self.names = Some((table.clone(), by_name(table)));
+        }
+        let names = self.names.as_ref().map_or(&[][..], |(_, names)| names);
+        let named_only = names.iter().map(|named| &named.routes[..]);
+        if let [only] = &named_only.flatten().collect::<Vec<_>>()[..] {
+            return Ok((*only).clone());
+        }
+        let body = &frame.body()[..frame.body().len().min(SEARCHED_BYTES)];
+        let mut found: Vec<&Named> = names.iter().filter(|named| occurs(&named.name, body)).collect();
+        // `demo.Echo` also occurs in a body that names `demo.EchoService`.
+        let all = found.clone();
+        found.retain(|named| {
+            !all.iter()
+                .any(|other| other.name != named.name && other.name.contains(&*named.name))
+        });
+        match found[..] {
+            [one] if one.routes.len() == 1 => Ok(one.routes[0].clone()),
+            _ => Err(CallError::Unreadable {
+                error: error.clone(),
+                found: found.iter().map(|named| named.routes.len()).sum(),
+                followed: table.len(),
+            }),
+        }
+    }
+}
+
+fn by_name(table: &RouteTable) -> Vec<Named> {
+    let mut names: HashMap<Arc<str>, Vec<Arc<Route>>> = HashMap::new();
+    for route in table.routes() {
+        names.entry(route.key.name.clone()).or_default().push(route.clone());
+    }
+    names.into_iter().map(|(name, routes)| Named { name, routes }).collect()
+}
+
+/// Whether `name` occurs in `body`, in plain bytes or as Kryo writes ASCII: the last byte with its high bit set.
+fn occurs(name: &str, body: &[u8]) -> bool {
+    let Some((last, most)) = name.as_bytes().split_last() else {
+        return false;
+    };
+    memmem::find_iter(body, most).any(|at| body.get(at + most.len()).is_some_and(|byte| byte & 0x7f == *last))
+}
+
+/// Groups and versions listed in a message.
+const KNOWN_MAX: usize = 5;
+/// How far into an unreadable body a service name is looked for: every serialization writes it before the arguments.
+const SEARCHED_BYTES: usize = 2048;

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Peers that do not read, and those beside them.
+
+use remora_protocol::FrameKind;
+use tokio::io::AsyncWriteExt;
+
+use super::peers::{Path, Peer, Provider, ms, text, until};
+use super::wire::request;
+use crate::call::Config;
+use crate::config::ByteSize;
+use crate::metrics::call::CallEnd;
+
+const BIG: usize = 256 << 10;
+
+#[tokio::test]
+async fn a_slow_reader_is_not_read_and_hurts_nobody() {
+    let path = Path::start(Config {
+        write_pause: ByteSize(64 << 10),
+        ..Config::default()
+    });
+    path.route(&[("svc", &[Provider::new().await.echo()])]);
+    let mut slow = Peer::connect(path.egress).await;
+    let mut other = Peer::connect(path.egress).await;
+    // Sends until the path takes no more: nobody reads the replies.
+    let body = vec![b'x'; BIG];
+    let mut sent = 0;
+    let flood = async {
+        loop {
+            slow.stream.write_all(&request(sent, "svc", &body).wire).await.unwrap();
+            sent += 1;
+        }
+    };
+    let is_stuck = tokio::time::timeout(ms(400).0, flood).await.is_err();
+    assert!(is_stuck && sent < 200, "{sent} requests were taken");
+    for id in 0..50 {
+        assert_eq!(other.call(&request(id, "svc", b"quick")).await.body(), b"quick");
+    }
+    let view = path.connections().await;
+    let queued: usize = view.iter().map(|c| c.queued_bytes).sum();
+    assert!(queued < 32 << 20, "{queued} bytes wait");
+    // It reads again: everything that was taken arrives. (The last request was cut by the timeout above.)
+    for _ in 0..sent {
+        assert_eq!(slow.expect(FrameKind::Reply).await.body().len(), BIG);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_never_reads_is_closed() {
+    let path = Path::start(Config {
+        write_pause: ByteSize(64 << 10),
+        write_stall: ms(100),
+        ..Config::default()
+    });
+    path.route(&[("svc", &[Provider::new().await.echo()])]);
+    let mut slow = Peer::connect(path.egress).await;
+    let body = vec![b'x'; BIG];
+    for id in 0.. {
+        if slow.stream.write_all(&request(id, "svc", &body).wire).await.is_err() {
+            break;
+        }
+    }
+    until("closed", || path.sum(|s| s.closed("write_stalled")) == 1).await;
+    until("forgotten", || path.sum(|s| s.downstream_connections()) == 0).await;
+    until("nothing in flight", || path.sum(|s| s.in_flight()) == 0).await;
+}
+
+#[tokio::test]
+async fn too_much_waiting_for_one_reader_closes_it() {
+    let path = Path::start(Config {
+        write_pause: ByteSize(64 << 10),
+        write_cap: ByteSize(1 << 20),
+        ..Config::default()
+    });
+    path.route(&[("svc", &[Provider::new().await.echo()])]);
+    let mut slow = Peer::connect(path.egress).await;
+    let body = vec![b'x'; BIG];
+    for id in 0.. {
+        if slow.stream.write_all(&request(id, "svc", &body).wire).await.is_err() {
+            break;
+        }
+    }
+    until("closed", || path.sum(|s| s.closed("write_cap")) == 1).await;
+}
+
+#[tokio::test]
+async fn a_stuck_provider_pauses_its_callers_and_is_closed() {
+    let path = Path::start(Config {
+        write_pause: ByteSize(64 << 10),
+        write_stall: ms(300),
+        ..Config::default()
+    });
+    let stuck = Provider::new().await;
+    path.route(&[("stuck", &[stuck.addr]), ("svc", &[Provider::new().await.echo()])]);
+    let mut client = Peer::connect(path.egress).await;
+    let mut other = Peer::connect(path.egress).await;
+    let body = vec![b'x'; BIG];
+    client.send(&request(0, "stuck", &body)).await;
+    let _never_read = stuck.accept().await;
+    let (mut reads, mut writes) = client.stream.into_split();
+    let flood = tokio::spawn(async move {
+        for id in 1..40 {
+            writes.write_all(&request(id, "stuck", &body).wire).await.unwrap();
+        }
+        writes
+    });
+    for id in 0..50 {
+        assert_eq!(other.call(&request(id, "svc", b"quick")).await.body(), b"quick");
+    }
+    until("closed", || path.sum(|s| s.closed("write_stalled")) >= 1).await;
+    // Every caller is answered, none hangs; its connection goes on. It reads by itself now.
+    let drained = tokio::spawn(async move { tokio::io::copy(&mut reads, &mut tokio::io::sink()).await });
+    let writes = super::peers::soon("all taken", flood).await.unwrap();
+    until("answered", || path.sum(|s| s.calls(CallEnd::LocalReply)) >= 1).await;
+    drop(writes);
+    drained.abort();
+}
+
+#[tokio::test]
+async fn a_frame_that_stops_half_way_is_given_up() {
+    let path = Path::start(Config {
+        frame_stall: ms(100),
+        ..Config::default()
+    });
+    path.route(&[("svc", &[Provider::new().await.echo()])]);
+    let mut client = Peer::connect(path.egress).await;
+    let whole = request(1, "svc", b"payload");
+    client.stream.write_all(&whole.wire[..20]).await.unwrap();
+    assert!(client.next().await.is_none());
+    until("counted", || path.sum(|s| s.closed("frame_stalled")) == 1).await;
+    let mut idle = Peer::connect(path.egress).await;
+    let answer = idle.call(&whole).await;
+    assert_eq!(text(&answer), "payload");
+}

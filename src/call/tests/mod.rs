@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The call path against scripted peers, over real sockets. The peers speak a tiny protocol (`wire.rs`), so that what is
+//! tested here is the path and not a plugin.
+
+mod backpressure;
+mod callbacks;
+mod carry;
+mod drain;
+mod failures;
+mod liveness;
+mod peers;
+mod routing;
+pub(super) mod wire;

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Scripted peers and a call path to put between them. Every wait has a deadline.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use remora_protocol::{BytesMut, Decoded, Frame, FrameKind, Protocol};
+use remora_registry::ServiceKey;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::wire::Mini;
+use crate::call::{CallHandle, CallPath, Config, ConnectionView, EgressListener, Setup};
+use crate::config::Span;
+use crate::discovery::ingress::{IngressChange, IngressListener};
+use crate::discovery::route_table::{Endpoint, Route, RouteTable, SharedRoutes};
+use crate::metrics::call::{CallMetrics, CallShard};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn ms(n: u64) -> Span {
+    Span(Duration::from_millis(n))
+}
+
+/// A future that must be done soon.
+pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
+    }
+}
+
+/// Waits for a fact.
+pub(super) async fn until(what: &str, mut fact: impl FnMut() -> bool) {
+    soon(what, async {
+        while !fact() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// One end of a connection that speaks the test protocol.
+pub(super) struct Peer {
+    pub(super) stream: TcpStream,
+    input: BytesMut,
+}
+
+impl Peer {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            input: BytesMut::new(),
+        }
+    }
+
+    pub(super) async fn connect(addr: SocketAddr) -> Self {
+        Self::new(soon("connect", TcpStream::connect(addr)).await.unwrap())
+    }
+
+    pub(super) async fn send(&mut self, frame: &Frame) {
+        soon("send", self.stream.write_all(&frame.wire)).await.unwrap();
+    }
+
+    /// The next frame; `None` when the other end closed.
+    pub(super) async fn next(&mut self) -> Option<Frame> {
+        soon("a frame", async {
+            loop {
+                match Mini.decode(&mut self.input, 1 << 30).unwrap() {
+                    Decoded::Frame(frame) => return Some(frame),
+                    Decoded::Incomplete { .. } => {}
+                    Decoded::TooLong { .. } => unreachable!(),
+                }
+                match self.stream.read_buf(&mut self.input).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            }
+        })
+        .await
+    }
+
+    /// The next frame, which must be of that kind.
+    pub(super) async fn expect(&mut self, kind: FrameKind) -> Frame {
+        let frame = self.next().await.expect("a frame, not the end");
+        assert_eq!(frame.kind, kind, "{frame:?}");
+        frame
+    }
+
+    /// Sends a request and gives its reply.
+    pub(super) async fn call(&mut self, request: &Frame) -> Frame {
+        self.send(request).await;
+        let reply = self.expect(FrameKind::Reply).await;
+        assert_eq!(reply.stream_id, request.stream_id);
+        reply
+    }
+}
+
+/// A listening provider.
+pub(super) struct Provider {
+    pub(super) addr: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Provider {
+    pub(super) async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self {
+            addr: listener.local_addr().unwrap(),
+            listener,
+        }
+    }
+
+    pub(super) async fn accept(&self) -> Peer {
+        Peer::new(soon("accept", self.listener.accept()).await.unwrap().0)
+    }
+
+    /// Answers every request with its own payload, on every connection, for as long as the test runs.
+    pub(super) fn echo(self) -> SocketAddr {
+        let addr = self.addr;
+        tokio::spawn(async move {
+            loop {
+                let mut peer = Peer::new(self.listener.accept().await.unwrap().0);
+                tokio::spawn(async move {
+                    while let Some(frame) = peer.next().await {
+                        if frame.kind == FrameKind::Request {
+                            let payload = super::wire::payload(&frame).to_vec();
+                            peer.send(&super::wire::reply(&frame, &payload)).await;
+                        }
+                    }
+                });
+            }
+        });
+        addr
+    }
+}
+
+/// A port on which nobody listens.
+pub(super) fn dead_port() -> SocketAddr {
+    StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A running call path with one egress.
+pub(super) struct Path {
+    pub(super) egress: SocketAddr,
+    pub(super) ingress: mpsc::Sender<IngressChange>,
+    pub(super) routes: SharedRoutes,
+    pub(super) metrics: CallMetrics,
+    pub(super) drain: CancellationToken,
+    pub(super) handle: Option<CallHandle>,
+}
+
+impl Path {
+    pub(super) fn start(config: Config) -> Self {
+        Self::with_workers(config, 1)
+    }
+
+    pub(super) fn with_workers(config: Config, workers: usize) -> Self {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let egress = listener.local_addr().unwrap();
+        let routes = SharedRoutes::default();
+        let metrics = CallMetrics::new(&mut Registry::default());
+        let drain = CancellationToken::new();
+        let (ingress, changes) = mpsc::channel(8);
+        let handle = CallPath::start(Setup {
+            protocols: vec![Arc::new(Mini)],
+            routes: routes.clone(),
+            egress: vec![EgressListener {
+                protocol: "mini".into(),
+                listener,
+            }],
+            ingress: changes,
+            config,
+            workers,
+            metrics: metrics.clone(),
+            drain_deadline: Duration::from_millis(500),
+            drain: drain.clone(),
+        })
+        .unwrap();
+        Self {
+            egress,
+            ingress,
+            routes,
+            metrics,
+            drain,
+            handle: Some(handle),
+        }
+    }
+
+    /// Replaces the routes: service name (or `name:version`) and addresses.
+    pub(super) fn route(&self, services: &[(&str, &[SocketAddr])]) {
+        let endpoints = |addrs: &[SocketAddr]| addrs.iter().map(|addr| endpoint(*addr)).collect();
+        self.route_endpoints(services.iter().map(|(name, addrs)| (*name, endpoints(addrs))).collect());
+    }
+
+    pub(super) fn route_endpoints(&self, services: Vec<(&str, Vec<Endpoint>)>) {
+        let mut table = RouteTable::default();
+        for (name, endpoints) in services {
+            let (name, version) = name.split_once(':').unwrap_or((name, ""));
+            table.insert(Arc::new(Route {
+                key: ServiceKey::new(name, "", version),
+                endpoints: endpoints.into_iter().map(Arc::new).collect(),
+                timeout: None,
+            }));
+        }
+        self.routes.store(Arc::new(table));
+    }
+
+    /// Opens an ingress port.
+    pub(super) async fn open_ingress(&self, app: Option<SocketAddr>) -> SocketAddr {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let open = IngressChange::Open(IngressListener {
+            protocol: "mini".into(),
+            listener,
+            app,
+        });
+        self.ingress.send(open).await.unwrap();
+        addr
+    }
+
+    pub(super) fn sum(&self, read: impl Fn(&CallShard) -> u64) -> u64 {
+        self.metrics.sum(read)
+    }
+
+    pub(super) async fn connections(&self) -> Vec<ConnectionView> {
+        soon("connections", self.handle.as_ref().unwrap().connections()).await
+    }
+}
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        self.drain.cancel();
+    }
+}
+
+pub(super) fn endpoint(addr: SocketAddr) -> Endpoint {
+    Endpoint {
+        addr,
+        protocol: "mini".into(),
+        weight: 100,
+        started_ms: 0,
+        warmup_ms: 0,
+        serializations: vec![],
+        application: "app".into(),
+    }
+}
+
+pub(super) fn text(frame: &Frame) -> String {
+    String::from_utf8_lossy(frame.body()).into_owned()
+}

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One connection that we opened, from connect to close.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use remora_protocol::{Frame, FrameKind, Protocol};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::super::dispatch::{self, Call, Failure};
+use super::super::frame_reader::{FrameReader, Piece};
+use super::super::wire::{CloseReason, Read, Wire};
+use super::super::worker::{TURN_READS, Worker};
+use super::super::{callback, listener, reply};
+use super::health::{Cause, Health};
+use super::mux::StreamTable;
+use super::pool::Pool;
+use crate::call::error::CallError;
+use crate::metrics::call::{Dropped, Side};
+
+/// One connection to an instance.
+#[derive(Debug)]
+pub(in crate::call) struct Upstream {
+    pub(in crate::call) wire: Rc<Wire>,
+    pub(in crate::call) addr: SocketAddr,
+    pub(in crate::call) side: Side,
+    pub(in crate::call) protocol: Arc<dyn Protocol>,
+    /// The connection whose callbacks come back here.
+    pub(in crate::call) owner: Option<Weak<super::super::connection::Downstream>>,
+    pub(in crate::call) opened: Instant,
+    pub(in crate::call) health: Rc<Health>,
+    pool: Weak<Pool>,
+    table: RefCell<StreamTable<Call>>,
+    state: Cell<State>,
+    is_going_away: Cell<bool>,
+    is_retired: Cell<bool>,
+    /// No call leaves before this by its deadline.
+    next_deadline: Cell<Option<Instant>>,
+    last_call: Cell<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Ready,
+    Closed,
+}
+
+impl Upstream {
+    /// Starts to connect; calls may be sent at once and wait.
+    pub(in crate::call) fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Rc<Self> {
+        let shard = worker.shard(pool.side, &pool.protocol);
+        let now = Instant::now();
+        let upstream = Rc::new(Self {
+            wire: Wire::upstream(&worker.io, shard),
+            addr: pool.addr,
+            side: pool.side,
+            protocol: pool.protocol.clone(),
+            owner: pool.owner.clone(),
+            opened: now,
+            health: pool.health.clone(),
+            pool: Rc::downgrade(pool),
+            table: RefCell::new(StreamTable::new(
+                worker.config.max_in_flight_per_connection,
+                pool.protocol.stream_id_bits(),
+            )),
+            state: Cell::new(State::Connecting),
+            is_going_away: Cell::new(false),
+            is_retired: Cell::new(false),
+            next_deadline: Cell::new(None),
+            last_call: Cell::new(now),
+        });
+        // Ends when the connection is closed, at the latest by the worker's drain.
+        tokio::task::spawn_local(upstream.clone().run(worker.clone()));
+        upstream
+    }
+
+    /// Connected and not closed.
+    pub(in crate::call) fn is_ready(&self) -> bool {
+        self.state.get() == State::Ready && self.wire.end().is_none()
+    }
+
+    /// The peer takes no new calls here.
+    pub(in crate::call) fn is_going_away(&self) -> bool {
+        self.is_going_away.get()
+    }
+
+    /// Calls waiting for their reply.
+    pub(in crate::call) fn in_flight(&self) -> usize {
+        self.table.borrow().len()
+    }
+
+    /// Sends a call and keeps it until its reply comes; a one-way call is kept only until there is a connection. Gives the
+    /// call back when too many are in flight.
+    pub(in crate::call) fn send(
+        self: &Rc<Self>,
+        worker: &Worker,
+        mut call: Call,
+        frame: &Frame,
+        now: Instant,
+    ) -> Option<Call> {
+        let from = call.from.clone();
+        call.sent_at = self.wire.position();
+        let deadline = call.deadline;
+        let id = if call.is_oneway() && self.is_ready() {
+            dispatch::oneway_sent(worker, call);
+            self.table.borrow_mut().spare_id()
+        } else {
+            let id = match self.table.borrow_mut().insert(call) {
+                Ok(id) => id,
+                Err(call) => return Some(call),
+            };
+            worker.call_waits();
+            if self.next_deadline.get().is_none_or(|next| deadline < next) {
+                self.next_deadline.set(Some(deadline));
+            }
+            id
+        };
+        self.last_call.set(now);
+        self.wire.send_frame(&*self.protocol, frame, id);
+        if self.wire.queued() > worker.config.write_pause.bytes() {
+            from.wire.pause_for(&self.wire);
+        }
+        None
+    }
+
+    /// Takes the calls out whose deadline passed.
+    pub(in crate::call) fn take_expired(&self, worker: &Worker, now: Instant, out: &mut Vec<Call>) {
+        if self.next_deadline.get().is_none_or(|next| now < next) {
+            return;
+        }
+        let mut table = self.table.borrow_mut();
+        let before = out.len();
+        table.take_where(|call| call.deadline <= now, out);
+        worker.calls_left(out.len() - before);
+        self.next_deadline.set(table.iter().map(|call| call.deadline).min());
+    }
+
+    /// No new calls will come: closes when the last one is answered.
+    pub(in crate::call) fn retire(&self) {
+        self.is_retired.set(true);
+        self.close_if_done();
+    }
+
+    /// Probes a silent peer, closes an unused or stuck connection; call about once a second.
+    pub(in crate::call) fn tend(&self, worker: &Worker, now: Instant) {
+        if self.state.get() != State::Ready {
+            return;
+        }
+        self.wire.check_stalls(now);
+        let idle = now.saturating_duration_since(self.last_call.get());
+        if self.owner.is_none() && self.in_flight() == 0 && idle >= worker.config.idle_close.0 {
+            self.wire.close_when_flushed(CloseReason::Idle);
+            return;
+        }
+        let heartbeat = || self.protocol.heartbeat(self.table.borrow_mut().spare_id());
+        self.wire.keep_alive(now, heartbeat);
+        if self.in_flight() == 0 {
+            self.table.borrow_mut().shrink();
+        }
+    }
+
+    async fn run(self: Rc<Self>, worker: Rc<Worker>) {
+        let key = worker.upstreams.borrow_mut().insert(self.clone());
+        match connect(&worker, self.addr).await {
+            Ok(stream) => {
+                let guard = self.wire.shard.upstream();
+                self.connected(&worker, stream);
+                let end = self.read(&worker).await;
+                drop(guard);
+                self.closed(&worker, end);
+            }
+            Err(why) => self.not_connected(&worker, &why),
+        }
+        worker.upstreams.borrow_mut().remove(key);
+    }
+
+    fn connected(self: &Rc<Self>, worker: &Worker, stream: TcpStream) {
+        debug!(side = self.side.label(), upstream = %self.addr, "connected");
+        self.state.set(State::Ready);
+        self.health.connected();
+        let mut oneway = Vec::new();
+        self.table.borrow_mut().take_where(Call::is_oneway, &mut oneway);
+        worker.calls_left(oneway.len());
+        for call in oneway {
+            dispatch::oneway_sent(worker, call);
+        }
+        self.wire.attach(stream);
+        // A connection that was retired while it was being made.
+        self.close_if_done();
+    }
+
+    fn not_connected(self: &Rc<Self>, worker: &Rc<Worker>, why: &str) {
+        debug!(side = self.side.label(), upstream = %self.addr, reason = why, "could not connect");
+        self.state.set(State::Closed);
+        self.wire.shut(CloseReason::ConnectFailed);
+        self.wire.shard.connection_closed(CloseReason::ConnectFailed.index());
+        let pool = self.pool.upgrade();
+        if let Some(pool) = &pool {
+            pool.forget(self);
+        }
+        // One more connection than the instance takes is no sign against it.
+        if !pool.is_some_and(|pool| pool.is_connected())
+            && self.health.eject(&worker.config, Cause::Connect, Instant::now())
+        {
+            self.wire.shard.ejections.inc();
+        }
+        for call in self.take_all(worker) {
+            let failure = Failure {
+                addr: self.addr,
+                why: why.to_owned(),
+                is_excluded: true,
+            };
+            dispatch::again(worker, call, failure);
+        }
+    }
+
+    /// Reads until the connection is over; gives why.
+    async fn read(self: &Rc<Self>, worker: &Rc<Worker>) -> CloseReason {
+        let mut reader = FrameReader::default();
+        let mut reads = 0;
+        loop {
+            let mut input = match self.wire.read(&mut reader).await {
+                Read::Input(input) => input,
+                Read::Eof => return CloseReason::PeerClosed,
+                Read::Closed => return CloseReason::Broken,
+            };
+            let now = self.wire.last_read();
+            let cut = loop {
+                match reader.next(&mut input, &*self.protocol, worker.config.max_frame.bytes()) {
+                    Ok(Some(piece)) => self.take(worker, piece, now),
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            self.wire.put_back(&mut reader, input);
+            if let Err(error) = cut {
+                debug!(side = self.side.label(), upstream = %self.addr, reason = error.reason(), %error, "malformed frame");
+                return CloseReason::BadFrame;
+            }
+            self.close_if_done();
+            reads += 1;
+            if reads % TURN_READS == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, worker: &Rc<Worker>, piece: Piece, now: Instant) {
+        match piece {
+            Piece::Frame(frame) => match frame.kind {
+                FrameKind::Reply => match self.take_call(worker, &frame) {
+                    Some(call) => dispatch::back(worker, self, call, &frame, now),
+                    None => self.wire.shard.drop_frame(Dropped::UnknownReply),
+                },
+                FrameKind::Request | FrameKind::Oneway => callback::from_provider(worker, self, &frame, now),
+                FrameKind::Heartbeat => {
+                    if let Some(answer) = self.protocol.heartbeat_reply(&frame) {
+                        self.wire.send_bytes(&answer);
+                    }
+                }
+                FrameKind::HeartbeatReply => {}
+                FrameKind::GoAway => self.is_going_away.set(true),
+                FrameKind::Resume => self.is_going_away.set(false),
+                FrameKind::Ignorable => self.wire.shard.drop_frame(Dropped::Ignorable),
+            },
+            Piece::TooLong(head, bytes) => {
+                let max = worker.config.max_frame.bytes();
+                self.wire.shard.drop_frame(Dropped::TooLong);
+                if head.kind == FrameKind::Reply {
+                    if let Some(call) = self.take_call(worker, &head) {
+                        let error = CallError::ReplyTooLong {
+                            service: call.route.label.to_string(),
+                            addr: self.addr,
+                            bytes,
+                            max,
+                        };
+                        reply::fail(worker, call, &error, now);
+                    }
+                } else {
+                    reply::to_provider(self, &head, &CallError::TooLong { bytes, max });
+                }
+            }
+        }
+    }
+
+    fn take_call(&self, worker: &Worker, reply: &Frame) -> Option<Call> {
+        let call = self.table.borrow_mut().take(reply.stream_id)?;
+        worker.calls_left(1);
+        Some(call)
+    }
+
+    fn close_if_done(&self) {
+        if self.is_retired.get() && self.is_ready() && self.in_flight() == 0 {
+            self.wire.close_when_flushed(CloseReason::Retired);
+        }
+    }
+
+    fn closed(self: &Rc<Self>, worker: &Rc<Worker>, end: CloseReason) {
+        self.state.set(State::Closed);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.forget(self);
+        }
+        let end = self.wire.shut(end);
+        self.wire.shard.connection_closed(end.index());
+        let calls = self.take_all(worker);
+        debug!(side = self.side.label(), upstream = %self.addr, reason = end.label(), in_flight = calls.len(), "upstream closed");
+        let now = Instant::now();
+        let written = self.wire.written();
+        for call in calls {
+            let service = call.route.label.to_string();
+            if end == CloseReason::Drained {
+                let addr = self.addr;
+                reply::fail(worker, call, &CallError::CutByDrain { service, addr }, now);
+            } else if written > call.sent_at {
+                let error = CallError::UpstreamClosed {
+                    service,
+                    addr: self.addr,
+                    reason: end.label(),
+                };
+                reply::fail(worker, call, &error, now);
+            } else {
+                let failure = Failure {
+                    addr: self.addr,
+                    why: "closed before anything was sent".to_owned(),
+                    is_excluded: false,
+                };
+                dispatch::again(worker, call, failure);
+            }
+        }
+    }
+
+    fn take_all(&self, worker: &Worker) -> Vec<Call> {
+        let mut calls = Vec::new();
+        self.table.borrow_mut().take_where(|_| true, &mut calls);
+        worker.calls_left(calls.len());
+        calls
+    }
+}
+
+/// Connects, or says in a few words why not. Nothing was sent then.
+async fn connect(worker: &Worker, addr: SocketAddr) -> Result<TcpStream, String> {
+    if listener::is_own(&worker.own_listeners.load(), addr) {
+        return Err("is a listener of this Remora itself, calling it would be a loop".to_owned());
+    }
+    let limit = worker.config.connect_timeout.0;
+    match timeout(limit, TcpStream::connect(addr)).await {
+        Ok(Ok(stream)) => {
+            listener::tune(&stream);
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            std::io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
+            _ => error.to_string(),
+        }),
+        Err(_) => Err(format!("no connection within {} ms", limit.as_millis())),
+    }
+}

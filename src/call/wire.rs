@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One TCP connection, whichever side opened it: reading with pauses, the write buffer and its flush, liveness, close.
+//!
+//! Not here: what the frames mean (`connection.rs` downstream, `upstream/connection.rs`).
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use remora_protocol::{Frame, Protocol, StreamId};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::config::Config;
+use super::flush::Flusher;
+use super::frame_reader::{FrameReader, Input};
+use super::write_buffer::{BufferStore, WriteBuffer};
+use crate::metrics::call::{CLOSE_REASONS, CallShard};
+
+/// What all connections of one worker share.
+#[derive(Debug)]
+pub(super) struct Io {
+    pub(super) config: Arc<Config>,
+    pub(super) flusher: Rc<Flusher>,
+    pub(super) store: BufferStore,
+    /// What every connection reads into.
+    pub(super) read_buffer: RefCell<BytesMut>,
+}
+
+/// One TCP connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// `None` before it is connected and after it is closed.
+    stream: RefCell<Option<TcpStream>>,
+    out: RefCell<WriteBuffer>,
+    flush: Cell<Flush>,
+    close_when_flushed: Cell<Option<CloseReason>>,
+    end: Cell<Option<CloseReason>>,
+    reader: RefCell<Option<Waker>>,
+    /// The task that waits for a full socket, while there is one.
+    writer: RefCell<Option<Waker>>,
+    /// How many wires this one waits for before it reads on.
+    pauses: Cell<u32>,
+    /// Wires that wait until this one has written.
+    waiters: RefCell<Vec<Rc<Wire>>>,
+    stalled_since: Cell<Option<Instant>>,
+    mid_frame_since: Cell<Option<Instant>>,
+    last_read: Cell<Instant>,
+    probes: Cell<u32>,
+    probed_at: Cell<Instant>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    is_downstream: bool,
+    pub(super) shard: Arc<CallShard>,
+    io: Rc<Io>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flush {
+    Clean,
+    /// On the flusher's list.
+    Listed,
+    /// The socket took no more; a task of its own waits for it.
+    Blocked,
+}
+
+/// What a read gave.
+#[derive(Debug)]
+pub(super) enum Read {
+    Input(Input),
+    /// The peer will send no more.
+    Eof,
+    /// This side closed, or the connection broke.
+    Closed,
+}
+
+impl Wire {
+    /// The wire of a connection that came to us.
+    pub(super) fn downstream(io: &Rc<Io>, shard: Arc<CallShard>, stream: TcpStream) -> Rc<Self> {
+        Self::new(io, shard, Some(stream), true)
+    }
+
+    /// The wire of a connection that we open; what is appended before [`Wire::attach`] waits.
+    pub(super) fn upstream(io: &Rc<Io>, shard: Arc<CallShard>) -> Rc<Self> {
+        Self::new(io, shard, None, false)
+    }
+
+    fn new(io: &Rc<Io>, shard: Arc<CallShard>, stream: Option<TcpStream>, is_downstream: bool) -> Rc<Self> {
+        let now = Instant::now();
+        Rc::new(Self {
+            stream: RefCell::new(stream),
+            out: RefCell::default(),
+            flush: Cell::new(Flush::Clean),
+            close_when_flushed: Cell::new(None),
+            end: Cell::new(None),
+            reader: RefCell::default(),
+            writer: RefCell::default(),
+            pauses: Cell::new(0),
+            waiters: RefCell::default(),
+            stalled_since: Cell::new(None),
+            mid_frame_since: Cell::new(None),
+            last_read: Cell::new(now),
+            probes: Cell::new(0),
+            probed_at: Cell::new(now),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            is_downstream,
+            shard,
+            io: io.clone(),
+        })
+    }
+
+    /// Gives a wire that was waiting for its connection the connection; what was appended meanwhile is written.
+    pub(super) fn attach(self: &Rc<Self>, stream: TcpStream) {
+        if self.end.get().is_none() {
+            self.stream.replace(Some(stream));
+            self.last_read.set(Instant::now());
+            self.list();
+        }
+    }
+
+    /// Reads once, unless paused.
+    pub(super) async fn read(&self, reader: &mut FrameReader) -> Read {
+        poll_fn(|cx| self.poll_read(cx, reader)).await
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, reader: &mut FrameReader) -> Poll<Read> {
+        if self.end.get().is_some() {
+            return Poll::Ready(Read::Closed);
+        }
+        if self.pauses.get() == 0
+            && let Some(stream) = &mut *self.stream.borrow_mut()
+        {
+            match reader.poll_fill(cx, stream, &self.io.read_buffer) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(Some(input))) => {
+                    self.last_read.set(Instant::now());
+                    self.probes.set(0);
+                    self.bytes_in.set(self.bytes_in.get() + input.read as u64);
+                    if self.is_downstream {
+                        self.shard.bytes_in.add(input.read as u64);
+                    }
+                    return Poll::Ready(Read::Input(input));
+                }
+                Poll::Ready(Ok(None)) => return Poll::Ready(Read::Eof),
+                Poll::Ready(Err(_)) => {
+                    self.end.set(Some(CloseReason::Broken));
+                    return Poll::Ready(Read::Closed);
+                }
+            }
+        }
+        let mut waker = self.reader.borrow_mut();
+        if waker.as_ref().is_none_or(|w| !w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Gives the rest of an input back.
+    pub(super) fn put_back(&self, reader: &mut FrameReader, input: Input) {
+        reader.put_back(input, &self.io.read_buffer);
+        let since = reader.is_mid_frame().then(|| self.last_read.get());
+        self.mid_frame_since.set(since);
+    }
+
+    /// Waits until this wire is closed from elsewhere; for readers with nothing left to read.
+    pub(super) async fn closed(&self) {
+        poll_fn(|cx| {
+            if self.end.get().is_some() {
+                return Poll::Ready(());
+            }
+            self.reader.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Appends a frame under another stream id.
+    pub(super) fn send_frame(self: &Rc<Self>, protocol: &dyn Protocol, frame: &Frame, id: StreamId) {
+        if self.end.get().is_none() {
+            self.out.borrow_mut().push_frame(&self.io.store, protocol, frame, id);
+            self.list();
+        }
+    }
+
+    /// Appends bytes as they are.
+    pub(super) fn send_bytes(self: &Rc<Self>, bytes: &[u8]) {
+        if self.end.get().is_none() {
+            self.out.borrow_mut().push_bytes(&self.io.store, bytes);
+            self.list();
+        }
+    }
+
+    /// Bytes waiting to be written.
+    pub(super) fn queued(&self) -> usize {
+        self.out.borrow().queued()
+    }
+
+    /// Where the next frame will begin, counted from the first byte ever written.
+    pub(super) fn position(&self) -> u64 {
+        self.out.borrow().position()
+    }
+
+    /// Bytes that the socket took.
+    pub(super) fn written(&self) -> u64 {
+        self.out.borrow().written()
+    }
+
+    /// Bytes read and written so far.
+    pub(super) fn traffic(&self) -> (u64, u64) {
+        (self.bytes_in.get(), self.bytes_out.get())
+    }
+
+    /// When the peer was last heard.
+    pub(super) fn last_read(&self) -> Instant {
+        self.last_read.get()
+    }
+
+    /// Reads nothing more from this wire until `other` has written what it has (or is closed).
+    pub(super) fn pause_for(self: &Rc<Self>, other: &Rc<Self>) {
+        let mut waiters = other.waiters.borrow_mut();
+        if other.end.get().is_none() && !waiters.iter().any(|w| Rc::ptr_eq(w, self)) {
+            waiters.push(self.clone());
+            self.pauses.set(self.pauses.get() + 1);
+        }
+    }
+
+    /// Closes at once; what was not yet written is dropped. The first reason stays.
+    pub(super) fn close(&self, reason: CloseReason) {
+        if self.end.get().is_none() {
+            self.end.set(Some(reason));
+            self.release_waiters();
+            for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Closes as soon as everything appended so far is written.
+    pub(super) fn close_when_flushed(&self, reason: CloseReason) {
+        if self.out.borrow().queued() == 0 {
+            self.close(reason);
+        } else {
+            self.close_when_flushed.set(Some(reason));
+        }
+    }
+
+    /// Why it is closed, once it is.
+    pub(super) fn end(&self) -> Option<CloseReason> {
+        self.end.get()
+    }
+
+    /// Closes the socket and frees the buffers; the reader's last act.
+    pub(super) fn shut(&self, reason: CloseReason) -> CloseReason {
+        self.close(reason);
+        self.stream.take();
+        self.out.borrow_mut().clear(&self.io.store);
+        self.end.get().unwrap_or(reason)
+    }
+
+    /// Probes a peer that was silent for long, closes the wire if it answers no probe; call about once a second.
+    pub(super) fn keep_alive(self: &Rc<Self>, now: Instant, heartbeat: impl FnOnce() -> Option<Bytes>) {
+        let config = &self.io.config;
+        let silence = now.saturating_duration_since(self.last_read.get());
+        let since_probe = now.saturating_duration_since(self.probed_at.get());
+        let probes = self.probes.get();
+        // While we do not read, silence is not the peer's fault.
+        let is_fine = self.pauses.get() > 0
+            || silence < config.heartbeat_interval.0
+            || (probes > 0 && since_probe < config.heartbeat_timeout.0);
+        if is_fine {
+            return;
+        }
+        if probes >= config.heartbeat_misses {
+            self.close(CloseReason::HeartbeatMissed);
+        } else if let Some(heartbeat) = heartbeat() {
+            self.probes.set(probes + 1);
+            self.probed_at.set(now);
+            self.send_bytes(&heartbeat);
+        }
+    }
+
+    /// Closes a wire whose peer takes nothing, or that stopped in the middle of a frame; call about once a second.
+    pub(super) fn check_stalls(&self, now: Instant) {
+        let older = |since: Option<Instant>, limit: Duration| {
+            since.is_some_and(|since| now.saturating_duration_since(since) > limit)
+        };
+        if older(self.stalled_since.get(), self.io.config.write_stall.0) {
+            self.close(CloseReason::WriteStalled);
+        } else if self.pauses.get() == 0 && older(self.mid_frame_since.get(), self.io.config.frame_stall.0) {
+            self.close(CloseReason::FrameStalled);
+        }
+    }
+
+    fn list(self: &Rc<Self>) {
+        if self.flush.get() == Flush::Clean {
+            self.flush.set(Flush::Listed);
+            self.io.flusher.add(self.clone());
+        }
+        if self.queued() > self.io.config.write_cap.bytes() {
+            self.close(CloseReason::WriteCap);
+        }
+    }
+
+    /// The flusher's turn. What the socket does not take is left to a task of this wire, so that one slow peer costs the
+    /// others nothing.
+    pub(super) fn flush_at_end_of_turn(self: &Rc<Self>) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        // A context that wakes nobody is fine: when the socket is full, the task below registers itself.
+        if self.poll_flush(&mut nobody).is_ready() {
+            self.flush.set(Flush::Clean);
+            return;
+        }
+        self.flush.set(Flush::Blocked);
+        let wire = self.clone();
+        tokio::task::spawn_local(async move {
+            // Ends when all is written, or with the wire, which a stalled write closes.
+            poll_fn(|cx| {
+                wire.writer.replace(Some(cx.waker().clone()));
+                wire.poll_flush(cx)
+            })
+            .await;
+            wire.writer.take();
+            wire.flush.set(Flush::Clean);
+        });
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.end.get().is_some() {
+                return Poll::Ready(());
+            }
+            let mut stream = self.stream.borrow_mut();
+            let mut out = self.out.borrow_mut();
+            let Some(stream) = stream.as_mut().filter(|_| out.queued() > 0) else {
+                break;
+            };
+            match poll_write(stream, &out, cx) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    out.advance(&self.io.store, n);
+                    self.bytes_out.set(self.bytes_out.get() + n as u64);
+                    if self.is_downstream {
+                        self.shard.bytes_out.add(n as u64);
+                    }
+                    self.stalled_since.set(None);
+                    let is_low = out.queued() <= self.io.config.write_pause.bytes() / 2;
+                    drop(out);
+                    if is_low {
+                        self.release_waiters();
+                    }
+                }
+                Poll::Ready(_) => {
+                    drop(out);
+                    self.close(CloseReason::Broken);
+                }
+                Poll::Pending => {
+                    if self.stalled_since.get().is_none() {
+                        self.stalled_since.set(Some(Instant::now()));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        if let Some(reason) = self.close_when_flushed.get()
+            && self.stream.borrow().is_some()
+        {
+            self.close(reason);
+        }
+        Poll::Ready(())
+    }
+
+    fn release_waiters(&self) {
+        for waiter in self.waiters.take() {
+            waiter.pauses.set(waiter.pauses.get().saturating_sub(1));
+            if waiter.mid_frame_since.get().is_some() {
+                waiter.mid_frame_since.set(Some(Instant::now()));
+            }
+            if waiter.pauses.get() == 0
+                && let Some(waker) = &*waiter.reader.borrow()
+            {
+                waker.wake_by_ref();
+            }
+        }
+    }
+}
+
+fn poll_write(stream: &mut TcpStream, out: &WriteBuffer, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let count = out.slices(&mut slices);
+    let stream = Pin::new(stream);
+    match &slices[..count] {
+        [one] => stream.poll_write(cx, one),
+        several => stream.poll_write_vectored(cx, several),
+    }
+}
+
+/// Slices handed to one vectored write.
+const SLICES_MAX: usize = 32;
+
+/// Why a connection was closed; a metric label and a log field. The labels are `CLOSE_REASONS`, in the same order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseReason {
+    /// The peer closed it.
+    PeerClosed,
+    /// A read or write failed.
+    Broken,
+    /// No connection came about.
+    ConnectFailed,
+    /// The first bytes were not of the protocol.
+    NotTheProtocol,
+    /// A later frame was malformed.
+    BadFrame,
+    /// The peer took nothing for too long.
+    WriteStalled,
+    /// The peer took too little: too much was waiting.
+    WriteCap,
+    /// A frame began and did not go on.
+    FrameStalled,
+    /// The peer answered no probe.
+    HeartbeatMissed,
+    /// No call for a long time.
+    Idle,
+    /// Its instance is gone from the routes, or its owner is.
+    Retired,
+    /// Remora stops.
+    Drained,
+}
+
+impl CloseReason {
+    pub(super) fn index(self) -> usize {
+        self as usize
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        CLOSE_REASONS.get(self.index()).copied().unwrap_or("other")
+    }
+}

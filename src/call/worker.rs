@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One thread of the call path: its connections, its clock, its drain.
+//!
+//! Everything here belongs to one thread; nothing on the path of a call is shared with another.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::BytesMut;
+use remora_protocol::{Frame, Protocol};
+use slab::Slab;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::config::Config;
+use super::connection::Downstream;
+use super::dispatch::{Kept, KeptBytes, took};
+use super::error::CallError;
+use super::listener::Door;
+use super::reply;
+use super::router::Router;
+use super::upstream::connection::Upstream;
+use super::upstream::pool::Pools;
+use super::view::{self, ConnectionView};
+use super::wire::{CloseReason, Io};
+use super::write_buffer::BufferStore;
+use crate::discovery::route_table::SharedRoutes;
+use crate::metrics::call::{CallMetrics, CallShard, Side};
+
+/// What a worker is made from; travels to its thread.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub(super) index: usize,
+    pub(super) config: Arc<Config>,
+    pub(super) routes: SharedRoutes,
+    pub(super) metrics: CallMetrics,
+    pub(super) own_listeners: Arc<ArcSwap<Vec<SocketAddr>>>,
+    pub(super) load: Arc<AtomicUsize>,
+    pub(super) drain_deadline: Duration,
+}
+
+/// What is sent to a worker.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A connection to serve; already counted in the worker's load.
+    Connection {
+        door: Arc<Door>,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+    },
+    /// Somebody wants to see the connections.
+    View(oneshot::Sender<Vec<ConnectionView>>),
+}
+
+/// One thread's share of the call path.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) config: Arc<Config>,
+    pub(super) io: Rc<Io>,
+    pub(super) router: RefCell<Router>,
+    pub(super) pools: Pools,
+    pub(super) upstreams: RefCell<Slab<Rc<Upstream>>>,
+    pub(super) downstreams: RefCell<Slab<Rc<Downstream>>>,
+    pub(super) own_listeners: Arc<ArcSwap<Vec<SocketAddr>>>,
+    /// Downstream connections, also those on their way here.
+    pub(super) load: Arc<AtomicUsize>,
+    drain_deadline: Duration,
+    metrics: CallMetrics,
+    shards: RefCell<Vec<(Side, &'static str, Arc<CallShard>)>>,
+    /// Entries in all stream tables.
+    waiting: Cell<usize>,
+    is_ticking: Cell<bool>,
+    wake_clock: Notify,
+    kept: BufferStore,
+    /// Bytes of long requests kept for another attempt.
+    kept_long: Cell<usize>,
+}
+
+impl Worker {
+    pub(super) fn new(parts: Parts) -> Rc<Self> {
+        Rc::new(Self {
+            index: parts.index,
+            io: Rc::new(Io {
+                config: parts.config.clone(),
+                flusher: Rc::default(),
+                store: BufferStore::default(),
+                read_buffer: RefCell::new(BytesMut::new()),
+            }),
+            config: parts.config,
+            router: RefCell::new(Router::new(&parts.routes)),
+            pools: Pools::default(),
+            upstreams: RefCell::default(),
+            downstreams: RefCell::default(),
+            own_listeners: parts.own_listeners,
+            load: parts.load,
+            drain_deadline: parts.drain_deadline,
+            metrics: parts.metrics,
+            shards: RefCell::default(),
+            waiting: Cell::new(0),
+            is_ticking: Cell::new(false),
+            wake_clock: Notify::new(),
+            kept: BufferStore::default(),
+            kept_long: Cell::new(0),
+        })
+    }
+
+    /// This worker's counters for a side and protocol; looked up once per connection.
+    pub(super) fn shard(&self, side: Side, protocol: &Arc<dyn Protocol>) -> Arc<CallShard> {
+        let mut shards = self.shards.borrow_mut();
+        let name = protocol.name();
+        if let Some((_, _, shard)) = shards.iter().find(|(s, p, _)| *s == side && *p == name) {
+            return shard.clone();
+        }
+        let shard = self.metrics.shard(side, name);
+        shards.push((side, name, shard.clone()));
+        shard
+    }
+
+    pub(super) fn connection_opened(&self) {
+        self.wake_clock.notify_one();
+    }
+
+    pub(super) fn connection_closed(&self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// An entry came into a stream table.
+    pub(super) fn call_waits(&self) {
+        self.waiting.set(self.waiting.get() + 1);
+        if !self.is_ticking.replace(true) {
+            self.wake_clock.notify_one();
+        }
+    }
+
+    /// Entries left stream tables.
+    pub(super) fn calls_left(&self, count: usize) {
+        self.waiting.set(self.waiting.get().saturating_sub(count));
+    }
+
+    /// Keeps what a further attempt or a reply of ours needs of a request. Long requests are kept whole only if another
+    /// instance could take them, and only while all of them fit into a budget.
+    pub(super) fn keep(&self, request: &Frame, has_alternatives: bool) -> Kept {
+        let wire = &request.wire;
+        let is_short = wire.len() <= KEPT_COPY_MAX;
+        let is_whole = is_short || (has_alternatives && self.kept_long.get() + wire.len() <= KEPT_LONG_MAX);
+        let bytes = if is_whole && !is_short {
+            self.kept_long.set(self.kept_long.get() + wire.len());
+            KeptBytes::Shared(wire.clone())
+        } else {
+            let mut copy = self.kept.take();
+            copy.extend_from_slice(if is_whole { wire } else { request.head() });
+            KeptBytes::Copied(copy)
+        };
+        Kept {
+            kind: request.kind,
+            stream_id: request.stream_id,
+            head_len: request.head_len,
+            is_whole,
+            bytes,
+        }
+    }
+
+    /// Takes back what [`Worker::keep`] gave.
+    pub(super) fn give_back(&self, kept: Kept) {
+        match kept.bytes {
+            KeptBytes::Copied(buffer) => self.kept.give(buffer),
+            KeptBytes::Shared(bytes) => self.kept_long.set(self.kept_long.get().saturating_sub(bytes.len())),
+        }
+    }
+
+    /// Runs until the drain is over.
+    pub(super) async fn run(self: Rc<Self>, mut inbox: mpsc::Receiver<Message>, drain: CancellationToken) {
+        // Both end with this runtime, which ends when this function returns.
+        tokio::task::spawn_local(self.io.flusher.clone().run());
+        tokio::task::spawn_local(self.clone().clock());
+        loop {
+            // Cancel safe: `recv` loses no message.
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => self.receive(message),
+                    // The handle is gone; connections go on until the drain.
+                    None => { drain.cancelled().await; break }
+                },
+                () = drain.cancelled() => break,
+            }
+        }
+        self.drain(&mut inbox).await;
+    }
+
+    fn receive(self: &Rc<Self>, message: Message) {
+        match message {
+            Message::Connection { door, stream, peer } => {
+                let stream = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| tokio::net::TcpStream::from_std(stream));
+                match stream {
+                    Ok(stream) => self.serve(door, stream, peer),
+                    Err(error) => {
+                        warn!(%peer, %error, "could not take a connection over");
+                        self.connection_closed();
+                    }
+                }
+            }
+            Message::View(answer) => {
+                // Nobody may be waiting any more.
+                let _ = answer.send(view::connections(self, Instant::now()));
+            }
+        }
+    }
+
+    /// Deadlines every few milliseconds while calls wait; everything else once a second while there are connections.
+    async fn clock(self: Rc<Self>) {
+        let mut tended = Instant::now();
+        loop {
+            if self.waiting.get() == 0 && tended.elapsed() >= TEND_EVERY {
+                self.is_ticking.set(false);
+            }
+            if self.is_ticking.get() {
+                sleep(TICK).await;
+            } else if self.downstreams.borrow().is_empty() && self.upstreams.borrow().is_empty() {
+                self.io.store.release();
+                self.kept.release();
+                self.wake_clock.notified().await;
+            } else {
+                // Cancel safe: nothing is lost with either.
+                tokio::select! {
+                    () = sleep(TEND_EVERY) => {}
+                    () = self.wake_clock.notified() => {}
+                }
+            }
+            let now = Instant::now();
+            if self.waiting.get() > 0 {
+                self.expire(now);
+            }
+            if now.saturating_duration_since(tended) >= TEND_EVERY {
+                tended = now;
+                self.tend(now);
+            }
+        }
+    }
+
+    fn expire(&self, now: Instant) {
+        let mut expired = Vec::new();
+        for upstream in self.all_upstreams() {
+            upstream.take_expired(self, now, &mut expired);
+            for call in expired.drain(..) {
+                let error = CallError::Timeout {
+                    service: call.route.label.to_string(),
+                    addr: upstream.addr,
+                    waited: took(&call, now),
+                };
+                reply::fail(self, call, &error, now);
+            }
+        }
+    }
+
+    fn tend(self: &Rc<Self>, now: Instant) {
+        self.router.borrow_mut().clean();
+        self.pools.tend(self, now);
+        for upstream in self.all_upstreams() {
+            upstream.tend(self, now);
+        }
+        for downstream in self.all_downstreams() {
+            downstream.tend(now);
+            downstream.callbacks.expire(self, now);
+        }
+    }
+
+    /// Tells peers, finishes what runs, then closes. Ingress peers are told at once: their calls can go elsewhere. Our own
+    /// application is told only when its connection closes: until then its calls are served.
+    async fn drain(self: &Rc<Self>, inbox: &mut mpsc::Receiver<Message>) {
+        let deadline = Instant::now() + self.drain_deadline;
+        let mut was_cut = 0;
+        loop {
+            let now = Instant::now();
+            let open = self.all_downstreams();
+            for downstream in &open {
+                if downstream.side() == Side::Ingress {
+                    downstream.say_goaway();
+                }
+                if downstream.is_quiet(self, now) {
+                    downstream.say_goaway();
+                    downstream.wire.close_when_flushed(CloseReason::Drained);
+                }
+            }
+            if open.is_empty() {
+                break;
+            }
+            if now >= deadline {
+                was_cut = open.iter().map(|downstream| downstream.in_flight()).sum();
+                break;
+            }
+            tokio::select! {
+                () = sleep(TICK) => {}
+                Some(message) = inbox.recv() => self.receive(message),
+            }
+        }
+        for upstream in self.all_upstreams() {
+            upstream.wire.close(CloseReason::Drained);
+        }
+        self.until(|worker| worker.upstreams.borrow().is_empty()).await;
+        for downstream in self.all_downstreams() {
+            downstream.say_goaway();
+            downstream.wire.close_when_flushed(CloseReason::Drained);
+        }
+        self.until(|worker| worker.downstreams.borrow().is_empty()).await;
+        info!(worker = self.index, cut = was_cut, "call path drained");
+    }
+
+    async fn until(&self, is_done: impl Fn(&Self) -> bool) {
+        let give_up = Instant::now() + LAST_WRITES;
+        while !is_done(self) && Instant::now() < give_up {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn all_upstreams(&self) -> Vec<Rc<Upstream>> {
+        self.upstreams
+            .borrow()
+            .iter()
+            .map(|(_, upstream)| upstream.clone())
+            .collect()
+    }
+
+    fn all_downstreams(&self) -> Vec<Rc<Downstream>> {
+        self.downstreams
+            .borrow()
+            .iter()
+            .map(|(_, downstream)| downstream.clone())
+            .collect()
+    }
+}
+
+/// Reads of one connection in one turn before others have theirs; 64 KiB each.
+pub(super) const TURN_READS: u32 = 4;
+/// How late a deadline may be noticed: small against the shortest timeouts in use (100 ms), and 50 wake-ups a second.
+const TICK: Duration = Duration::from_millis(20);
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// Time for the last replies to leave at the end of a drain.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+/// Longest request that is kept as a copy; the head of a longer one is.
+const KEPT_COPY_MAX: usize = 4096;
+/// Long requests that one worker keeps for another attempt, in bytes. Above it they get one attempt.
+const KEPT_LONG_MAX: usize = 64 << 20;
