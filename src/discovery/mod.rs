@@ -1,7 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who publishes and follows what; the only place where an address is swapped; last known lists.
 //!
-//! The call path meets this room in [`route_table`] only: immutable tables that it reads without a lock.
+//! ```text
+//!  facade --publish, follow--> Desk (one per registry) --> Catalog <-- sync.rs <-- adapter <-- real registry
+//!         <--inward lists-----                                |  \--> snapshot.rs: last known lists on disk
+//!                                      routes.rs -> RouteTable -> call path
+//!                                  ingress_ports.rs -> IngressChange -> call path
+//! ```
+//! `takeover.rs` swaps addresses, `merge.rs` makes one provider of many, `endpoint.rs` says what may be dialled,
+//! `guard.rs` doubts lists that collapse, `metadata.rs` knows what an application's revision offers.
+//!
+//! The call path meets this room in [`route_table`] and [`ingress`] only: immutable tables that it reads without a lock,
+//! and ports that it serves.
 
+mod catalog;
+mod config;
+mod desk;
+mod disk;
+mod egress;
+mod endpoint;
+mod error;
+mod guard;
+mod hosts;
 pub mod ingress;
+mod ingress_ports;
+mod lease;
+mod merge;
+mod metadata;
+mod metadata_rpc;
 pub mod route_table;
+mod routes;
+mod snapshot;
+mod status;
+mod sync;
+mod takeover;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
+
+pub use catalog::{Catalog, Tools};
+pub use config::{Config, GuardConfig, ProtocolPorts, Setup};
+pub use desk::Desk;
+pub use egress::Egress;
+pub use error::DiscoveryError;
+pub use guard::{Probe, tcp_probe};
+pub use ingress_ports::IngressRow;
+pub use metadata::{MetadataCall, MetadataError};
+pub use status::{
+    CatalogView, EgressView, LeaseView, ListView, ProviderView, PublicationView, RegistryView, RuleView, UnresolvedView,
+};

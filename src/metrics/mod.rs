@@ -3,4 +3,7 @@
 
 pub mod call;
 mod call_page;
+pub mod discovery;
 pub mod names;
+
+pub use discovery::DiscoveryMetrics;

@@ -27,3 +27,36 @@ pub const UPSTREAM_CONNECTIONS: &str = "remora_upstream_connections";
 pub const CONNECTIONS_CLOSED: &str = "remora_connections_closed";
 /// Connections closed at accept: foreign peers, or too many. Labels: side, protocol.
 pub const CONNECTIONS_REFUSED: &str = "remora_connections_refused";
+
+// Discovery.
+
+/// 1 while a registry is reachable; label `registry`.
+pub const REGISTRY_UP: &str = "remora_registry_up";
+/// Applications at the facades.
+pub const LEASES: &str = "remora_discovery_leases";
+/// Instances that applications here publish.
+pub const PUBLICATIONS: &str = "remora_discovery_publications";
+/// Lists that are followed.
+pub const LISTS: &str = "remora_discovery_lists";
+/// Instances in the followed lists.
+pub const INSTANCES: &str = "remora_discovery_instances";
+/// Service keys with a route.
+pub const ROUTES: &str = "remora_discovery_routes";
+/// Entries of followed lists that cannot be read.
+pub const MALFORMED: &str = "remora_discovery_malformed_instances";
+/// Instances that are not dialled; label `reason`.
+pub const REFUSED: &str = "remora_discovery_refused_instances";
+/// Instances held although the registry lost them.
+pub const HELD: &str = "remora_discovery_held_instances";
+/// Lists that collapsed and were held.
+pub const COLLAPSES: &str = "remora_discovery_collapses";
+/// Rules kept from applications and not applied.
+pub const RULES_NOT_APPLIED: &str = "remora_discovery_rules_not_applied";
+/// Publications; label `outcome`.
+pub const PUBLISH: &str = "remora_discovery_publish";
+/// Fetches of application metadata; label `outcome`.
+pub const METADATA: &str = "remora_discovery_metadata_fetches";
+/// Writes of the last known lists; label `outcome`.
+pub const SNAPSHOT_WRITES: &str = "remora_discovery_snapshot_writes";
+/// Time to take a changed list into the routes.
+pub const REBUILD: &str = "remora_discovery_rebuild_seconds";

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the facades of one configured registry ask.
+
+use std::sync::Arc;
+
+use remora_naming::metadata as document;
+use remora_registry::{
+    BoxFuture, Client, Discovery, Instance, LeaseId, LeaseInfo, Outward, PublishError, Registry, Snapshot, Target,
+    UnappliedRule,
+};
+use tokio::sync::watch;
+
+use super::catalog::Catalog;
+use super::metadata::Document;
+use super::sync::{self, Link};
+use super::takeover;
+
+/// The discovery of one configured registry, at the catalog that all share.
+pub struct Desk {
+    catalog: Arc<Catalog>,
+    link: Arc<Link>,
+}
+
+impl Desk {
+    /// Opens a desk. `name` is the registry's configured name (`default`); `identity` tells it from other registries
+    /// (its URL without secrets): last known lists of another identity are not used. Reads the last known lists and
+    /// follows them again at once.
+    pub fn open(catalog: &Arc<Catalog>, name: &str, identity: &str, registry: Arc<dyn Registry>) -> Arc<Self> {
+        let link = sync::link(catalog, name, identity, registry);
+        Arc::new(Self {
+            catalog: Arc::clone(catalog),
+            link,
+        })
+    }
+
+    /// The document of a revision, once it is known; waits for it.
+    async fn document(&self, application: &str, revision: &str) -> Option<Arc<Document>> {
+        let mut changes = {
+            let state = self.catalog.state();
+            if let Some(known) = state.documents.known(application, revision) {
+                return Some(Arc::clone(known));
+            }
+            let lists = state.lists.values().filter(|l| l.link == self.link.number);
+            let is_listed = lists.filter(|l| &**l.target.name() == application).any(|l| {
+                let shown = l.shown.borrow();
+                shown
+                    .iter()
+                    .flat_map(|s| &s.instances)
+                    .any(|i| i.revision() == Some(revision))
+            });
+            if !is_listed {
+                return None;
+            }
+            state.documents.changes()
+        };
+        let known = async {
+            loop {
+                if changes.changed().await.is_err() {
+                    return None;
+                }
+                if let Some(known) = self.catalog.state().documents.known(application, revision) {
+                    return Some(Arc::clone(known));
+                }
+            }
+        };
+        let limit = self.catalog.setup.config.metadata_timeout.0;
+        tokio::time::timeout(limit, known).await.unwrap_or(None)
+    }
+}
+
+impl Discovery for Desk {
+    fn open_lease(&self, info: LeaseInfo) -> LeaseId {
+        let id = self.catalog.next_lease();
+        let mut state = self.catalog.state();
+        state.leases.open(id, info);
+        self.catalog
+            .metrics
+            .leases
+            .set(i64::try_from(state.leases.len()).unwrap_or(i64::MAX));
+        id
+    }
+
+    fn name_lease(&self, lease: LeaseId, application: &str) {
+        if let Some(held) = self.catalog.state().leases.get_mut(lease) {
+            application.clone_into(&mut held.info.application);
+        }
+    }
+
+    fn close_lease(&self, lease: LeaseId) {
+        self.catalog.close_lease(lease);
+    }
+
+    fn publish(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
+        self.catalog.publish(lease, target, instance)
+    }
+
+    fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance) {
+        let mut state = self.catalog.state();
+        let Some(held) = state.leases.get_mut(lease) else {
+            return;
+        };
+        if let Some(gone) = held.publications.remove(&(target.clone(), Arc::clone(&instance.id))) {
+            tracing::info!(service = gone.what, application = held.info.application, "withdrawn");
+            self.catalog.metrics.publications.dec();
+        }
+    }
+
+    fn follow(&self, lease: LeaseId, target: &Target) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        let mut state = self.catalog.state();
+        let (id, is_new) = self.catalog.list(&mut state, self.link.number, target);
+        if let Some(held) = state.leases.get_mut(lease) {
+            held.follows.insert(id);
+            if let Some(list) = state.lists.get_mut(&id) {
+                list.followers.insert(lease);
+                list.idle_since = None;
+                list.is_restored = false;
+            }
+        }
+        let Some(list) = state.lists.get(&id) else {
+            return watch::Sender::new(None).subscribe();
+        };
+        if is_new {
+            sync::feed(&self.catalog, &self.link, id, target.clone(), list.end.clone());
+        }
+        list.shown.subscribe()
+    }
+
+    fn inward(&self, snapshot: &Snapshot, client: Client) -> Vec<Instance> {
+        takeover::inward(snapshot, client, &self.catalog.egress, &self.catalog.spoken)
+    }
+
+    fn inward_metadata<'a>(&'a self, application: &'a str, revision: &'a str) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async move {
+            let (real, is_direct) = takeover::real_revision(revision);
+            let known = self.document(application, real).await?;
+            let speaks = |protocol: &str| self.catalog.spoken.iter().any(|p| &**p == protocol);
+            let shown = match is_direct {
+                false => document::inward(known.json.as_bytes(), &speaks, revision),
+                true => document::direct(known.json.as_bytes(), &speaks, revision),
+            };
+            shown.ok()
+        })
+    }
+
+    fn rules_not_applied(&self, place: &str, rules: Vec<UnappliedRule>) {
+        self.catalog.rules_not_applied(self.link.number, place, rules);
+    }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Protection against lists that collapse: a registry that lost its data, or all sessions at once, says "nobody".
+//!
+//! When a list loses most of its instances at once, those that are missing are held as long as their ports accept
+//! connections, and for a limited time. Withdrawals that come one by one are believed, and so is a list that is
+//! replaced by another of its size. Only provider lists are guarded; rules may be emptied freely.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use remora_registry::{BoxFuture, Instance, Snapshot};
+use tokio::time::Instant;
+
+use super::config::GuardConfig;
+
+/// Tells whether a port accepts connections.
+pub type Probe = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// The probe of real life: a TCP connection within a second, closed at once.
+pub fn tcp_probe() -> Probe {
+    Arc::new(|addr| {
+        Box::pin(async move {
+            let connected = tokio::time::timeout(PROBE_TIMEOUT, tokio::net::TcpStream::connect(addr)).await;
+            matches!(connected, Ok(Ok(_)))
+        })
+    })
+}
+
+/// What one list's guard remembers.
+#[derive(Default)]
+pub(super) struct Guard {
+    held: Vec<Arc<Instance>>,
+    until: Option<Instant>,
+}
+
+/// What became of a fresh list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Believed.
+    Believed,
+    /// So many instances are held; they must be probed now.
+    Holding(usize),
+}
+
+impl Guard {
+    /// Looks at a fresh list: `last` is what was shown so far, `is_reconnect` says that the registry was away just now.
+    pub(super) fn judge(
+        &mut self,
+        config: &GuardConfig,
+        last: &[Arc<Instance>],
+        fresh: &[Arc<Instance>],
+        is_reconnect: bool,
+        now: Instant,
+    ) -> Verdict {
+        let present: HashSet<_> = fresh.iter().map(place).collect();
+        let known: HashSet<_> = last.iter().map(place).collect();
+        let shrank = present.len() * 100 < known.len() * usize::from(100 - config.max_drop_percent.min(100));
+        let is_large = known.len() >= config.min_instances;
+        if !config.enabled || !shrank || !(is_large || is_reconnect || !self.held.is_empty()) {
+            self.let_go();
+            return Verdict::Believed;
+        }
+        let mut held = HashSet::new();
+        self.held = last
+            .iter()
+            .filter(|i| !present.contains(&place(i)) && held.insert(i.id.clone()))
+            .cloned()
+            .collect();
+        let hold = if is_large { MAX_HOLD } else { config.after_reconnect.0 };
+        self.until.get_or_insert(now + hold);
+        Verdict::Holding(self.held.len())
+    }
+
+    /// The fresh list with what is held.
+    pub(super) fn shown(&self, fresh: &Snapshot) -> Snapshot {
+        let mut shown = fresh.clone();
+        shown.instances.extend(self.held.iter().cloned());
+        shown
+    }
+
+    /// The instances that are held.
+    pub(super) fn held(&self) -> &[Arc<Instance>] {
+        &self.held
+    }
+
+    /// Keeps of the held ones those whose port accepts; all go when the time is over. Says how many went.
+    pub(super) fn probed(&mut self, accepts: &[bool], now: Instant) -> usize {
+        let before = self.held.len();
+        if self.until.is_some_and(|until| now >= until) {
+            self.let_go();
+            return before;
+        }
+        let mut accepts = accepts.iter();
+        self.held.retain(|_| accepts.next().copied().unwrap_or(false));
+        if self.held.is_empty() {
+            self.let_go();
+        }
+        before - self.held.len()
+    }
+
+    fn let_go(&mut self) {
+        self.held.clear();
+        self.until = None;
+    }
+}
+
+/// Instances are the same provider if they stand at the same place: one that registers again has another name.
+fn place(instance: &Arc<Instance>) -> (&str, u16) {
+    (&instance.host, instance.port)
+}
+
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A mass withdrawal that somebody meant, of providers that go on listening, is honoured after this.
+const MAX_HOLD: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::test_support::provider;
+
+    fn list(hosts: std::ops::Range<usize>) -> Vec<Arc<Instance>> {
+        hosts.map(|n| provider(&format!("10.0.0.{n}"), 20880, "")).collect()
+    }
+
+    fn judge(guard: &mut Guard, last: &[Arc<Instance>], fresh: &[Arc<Instance>], is_reconnect: bool) -> usize {
+        match guard.judge(&GuardConfig::default(), last, fresh, is_reconnect, Instant::now()) {
+            Verdict::Believed => 0,
+            Verdict::Holding(n) => n,
+        }
+    }
+
+    #[test]
+    fn a_collapse_is_held_and_a_small_step_is_believed() {
+        let all = list(0..10);
+        let mut guard = Guard::default();
+        assert_eq!(judge(&mut guard, &all, &[], false), 10);
+        assert_eq!(judge(&mut guard, &all, &all[..4], false), 6);
+        assert_eq!(judge(&mut guard, &all, &all[..5], false), 0);
+        assert!(guard.held().is_empty());
+        assert_eq!(judge(&mut guard, &all, &list(20..30), false), 0);
+    }
+
+    #[test]
+    fn withdrawals_one_by_one_are_believed_down_to_nothing() {
+        let all = list(0..10);
+        let mut guard = Guard::default();
+        for left in (0..10).rev() {
+            assert_eq!(judge(&mut guard, &all[..=left], &all[..left], false), 0, "{left} left");
+        }
+    }
+
+    #[test]
+    fn a_small_list_is_held_only_after_a_reconnect() {
+        let one = list(0..1);
+        assert_eq!(judge(&mut Guard::default(), &one, &[], false), 0);
+        assert_eq!(judge(&mut Guard::default(), &one, &[], true), 1);
+    }
+
+    #[test]
+    fn what_does_not_accept_goes_and_the_rest_goes_in_time() {
+        let all = list(0..4);
+        let now = Instant::now();
+        let mut guard = Guard::default();
+        assert_eq!(judge(&mut guard, &all, &[], false), 4);
+        assert_eq!(guard.probed(&[true, false, true, false], now), 2);
+        assert_eq!(guard.held(), &[Arc::clone(&all[0]), Arc::clone(&all[2])]);
+        assert_eq!(guard.probed(&[true, true], now + MAX_HOLD + Duration::from_secs(1)), 2);
+    }
+
+    #[test]
+    fn a_provider_that_registers_again_is_not_held_twice() {
+        let all = list(0..4);
+        let mut guard = Guard::default();
+        assert_eq!(judge(&mut guard, &all, &[], false), 4);
+        let again = [provider("10.0.0.0", 20880, "timestamp=2")];
+        assert_eq!(judge(&mut guard, &all, &again, false), 3);
+    }
+}

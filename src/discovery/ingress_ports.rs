@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Ingress ports: one for each application port, stable over restarts.
+//!
+//! The configured port goes to the first application, further ones come from the range. The table is kept in
+//! `ingress.json`, and all its ports are opened again at start, because an application whose session is resumed does
+//! not register a second time. Not here: who accepts on them (the call path, told by [`IngressChange`]).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, Protocol, Socket, Type};
+use tracing::{info, warn};
+
+use super::config::ProtocolPorts;
+use super::disk::{self, Seal};
+use super::error::DiscoveryError;
+use super::ingress::{IngressChange, IngressListener};
+
+/// The ingress table.
+pub(super) struct IngressPorts {
+    protocols: Vec<Ports>,
+    file: Option<PathBuf>,
+    /// Changes that the call path has to be told of, in order.
+    changes: Vec<IngressChange>,
+}
+
+struct Ports {
+    settings: ProtocolPorts,
+    name: Arc<str>,
+    /// The port really bound for the configured one (they differ only where 0 is configured).
+    first: u16,
+    /// Application port -> ingress port.
+    assigned: BTreeMap<u16, Slot>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct Slot {
+    ingress: u16,
+    is_open: bool,
+}
+
+/// One line of the table, for `status` and the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IngressRow {
+    /// Protocol plugin.
+    pub protocol: String,
+    /// The application's own port.
+    pub app_port: u16,
+    /// The ingress port in its place.
+    pub ingress_port: u16,
+}
+
+impl IngressPorts {
+    /// Binds the configured ports and those of the former run.
+    ///
+    /// # Errors
+    /// `IngressBind` if a configured port cannot be had. A port of the former run that cannot be had is tried again later.
+    pub(super) fn open(protocols: &[ProtocolPorts], data_dir: Option<&Path>) -> Result<Self, DiscoveryError> {
+        let file = data_dir.map(|d| d.join("ingress.json"));
+        let former = file.as_deref().map(read).unwrap_or_default();
+        let mut table = Self {
+            protocols: Vec::new(),
+            file,
+            changes: Vec::new(),
+        };
+        for settings in protocols {
+            let bind_error = |cause| DiscoveryError::IngressBind {
+                addr: settings.ingress,
+                protocol: settings.name.clone(),
+                cause,
+            };
+            let listener = bind(settings.ingress).map_err(bind_error)?;
+            let first = listener.local_addr().map_err(bind_error)?.port();
+            let name: Arc<str> = settings.name.as_str().into();
+            let mut assigned = BTreeMap::new();
+            for row in former.iter().filter(|row| row.protocol == settings.name) {
+                let is_ours = row.ingress_port == first || settings.ingress_range.contains(row.ingress_port);
+                let is_taken = assigned.values().any(|s: &Slot| s.ingress == row.ingress_port);
+                if is_ours && !is_taken {
+                    let slot = Slot {
+                        ingress: row.ingress_port,
+                        is_open: row.ingress_port == first,
+                    };
+                    assigned.insert(row.app_port, slot);
+                }
+            }
+            let app = assigned
+                .iter()
+                .find(|(_, slot)| slot.ingress == first)
+                .map(|(port, _)| app_address(*port));
+            table.changes.push(IngressChange::Open(IngressListener {
+                protocol: Arc::clone(&name),
+                listener,
+                app,
+            }));
+            table.protocols.push(Ports {
+                settings: settings.clone(),
+                name,
+                first,
+                assigned,
+            });
+        }
+        table.open_missing();
+        Ok(table)
+    }
+
+    /// The ingress port of an application's port; assigns and opens one if it has none.
+    ///
+    /// # Errors
+    /// Why none could be had.
+    pub(super) fn assign(&mut self, protocol: &str, app_port: u16) -> Result<u16, String> {
+        let Some(ports) = self.protocols.iter_mut().find(|p| &*p.name == protocol) else {
+            return Err("the protocol is not served".into());
+        };
+        if let Some(slot) = ports.assigned.get_mut(&app_port) {
+            if slot.is_open {
+                return Ok(slot.ingress);
+            }
+            match open_port(&ports.settings, &ports.name, slot.ingress, app_port) {
+                Ok(change) => {
+                    slot.is_open = true;
+                    self.changes.push(change);
+                    return Ok(slot.ingress);
+                }
+                // Somebody else has it now; consumers learn the new one from the registry.
+                Err(cause) => {
+                    warn!(protocol, port = slot.ingress, %cause, "an ingress port of the former run is lost, another is taken");
+                    ports.assigned.remove(&app_port);
+                }
+            }
+        }
+        let ingress = self.take_port(protocol, app_port)?;
+        info!(protocol, app_port, ingress, "ingress port assigned");
+        self.keep();
+        Ok(ingress)
+    }
+
+    /// Tries again to open the ports of the former run that were taken; says whether any is still missing.
+    pub(super) fn open_missing(&mut self) -> bool {
+        let mut is_missing = false;
+        for ports in &mut self.protocols {
+            for (app_port, slot) in &mut ports.assigned {
+                if slot.is_open {
+                    continue;
+                }
+                match open_port(&ports.settings, &ports.name, slot.ingress, *app_port) {
+                    Ok(change) => {
+                        slot.is_open = true;
+                        self.changes.push(change);
+                    }
+                    Err(cause) => {
+                        is_missing = true;
+                        warn!(protocol = &*ports.name, port = slot.ingress, %cause, "an ingress port of the former run is taken, trying again");
+                    }
+                }
+            }
+        }
+        is_missing
+    }
+
+    /// The changes since the last call, in order.
+    pub(super) fn take_changes(&mut self) -> Vec<IngressChange> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The table.
+    pub(super) fn rows(&self) -> Vec<IngressRow> {
+        let rows = self.protocols.iter().flat_map(|ports| {
+            ports.assigned.iter().map(|(app_port, slot)| IngressRow {
+                protocol: ports.name.to_string(),
+                app_port: *app_port,
+                ingress_port: slot.ingress,
+            })
+        });
+        rows.collect()
+    }
+
+    /// Every ingress port, with the application behind it.
+    pub(super) fn by_ingress(&self) -> BTreeMap<u16, Option<SocketAddr>> {
+        let mut all = BTreeMap::new();
+        for ports in &self.protocols {
+            all.insert(ports.first, None);
+            all.extend(
+                ports
+                    .assigned
+                    .iter()
+                    .map(|(app, slot)| (slot.ingress, Some(app_address(*app)))),
+            );
+        }
+        all
+    }
+
+    fn take_port(&mut self, protocol: &str, app_port: u16) -> Result<u16, String> {
+        let used: Vec<u16> = self
+            .by_ingress()
+            .into_iter()
+            .filter(|(_, app)| app.is_some())
+            .map(|(p, _)| p)
+            .collect();
+        let Some(ports) = self.protocols.iter_mut().find(|p| &*p.name == protocol) else {
+            return Err("the protocol is not served".into());
+        };
+        if !used.contains(&ports.first) {
+            let slot = Slot {
+                ingress: ports.first,
+                is_open: true,
+            };
+            ports.assigned.insert(app_port, slot);
+            self.changes.push(IngressChange::Assign {
+                ingress: SocketAddr::new(ports.settings.ingress.ip(), ports.first),
+                app: app_address(app_port),
+            });
+            return Ok(ports.first);
+        }
+        let range = ports.settings.ingress_range;
+        let mut cause = format!("all ports of {range} are assigned");
+        for port in range.first..=range.last {
+            // An application that listens on the port itself must keep it.
+            if used.contains(&port) || port == app_port {
+                continue;
+            }
+            match open_port(&ports.settings, &ports.name, port, app_port) {
+                Ok(change) => {
+                    self.changes.push(change);
+                    let slot = Slot {
+                        ingress: port,
+                        is_open: true,
+                    };
+                    ports.assigned.insert(app_port, slot);
+                    return Ok(port);
+                }
+                Err(error) => cause = format!("{port}: {error}"),
+            }
+        }
+        self.reuse_port(protocol, app_port).ok_or(cause)
+    }
+
+    /// When no port is left: the one of an application port where nothing listens any more.
+    fn reuse_port(&mut self, protocol: &str, app_port: u16) -> Option<u16> {
+        let ports = self.protocols.iter_mut().find(|p| &*p.name == protocol)?;
+        let is_gone = |port: u16| TcpStream::connect_timeout(&app_address(port), LOCAL_CONNECT).is_err();
+        let gone = ports.assigned.iter().find(|(app, slot)| slot.is_open && is_gone(**app));
+        let (old, slot) = gone.map(|(app, slot)| (*app, *slot))?;
+        info!(
+            protocol,
+            app_port = old,
+            ingress = slot.ingress,
+            "nothing listens on this application port any more, its ingress port is given on"
+        );
+        ports.assigned.remove(&old);
+        ports.assigned.insert(app_port, slot);
+        self.changes.push(IngressChange::Assign {
+            ingress: SocketAddr::new(ports.settings.ingress.ip(), slot.ingress),
+            app: app_address(app_port),
+        });
+        Some(slot.ingress)
+    }
+
+    fn keep(&self) {
+        let Some(file) = &self.file else { return };
+        let rows = self.rows();
+        let kept = disk::write(file, SEAL, |out| Ok(serde_json::to_writer(out, &rows)?));
+        if let Err(error) = kept {
+            warn!(reason = error.reason(), %error, "the ingress table could not be kept; after a restart applications must register again");
+        }
+    }
+}
+
+fn read(file: &Path) -> Vec<IngressRow> {
+    let content = match disk::read(file, SEAL) {
+        Ok(content) => content.unwrap_or_else(|| b"[]".to_vec()),
+        Err(error) => {
+            warn!(reason = error.reason(), %error, "the ingress table starts empty");
+            return Vec::new();
+        }
+    };
+    serde_json::from_slice(&content).unwrap_or_else(|error| {
+        warn!(reason = "damaged", %error, "the ingress table starts empty");
+        Vec::new()
+    })
+}
+
+fn open_port(settings: &ProtocolPorts, name: &Arc<str>, port: u16, app_port: u16) -> std::io::Result<IngressChange> {
+    let listener = bind(SocketAddr::new(settings.ingress.ip(), port))?;
+    Ok(IngressChange::Open(IngressListener {
+        protocol: Arc::clone(name),
+        listener,
+        app: Some(app_address(app_port)),
+    }))
+}
+
+/// Applications are dialled on loopback: it works for those that bind every address and for those that bind 127.0.0.1.
+fn app_address(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+fn bind(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted Remora must have its ports back while old connections linger.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Room for every consumer of a large service that reconnects at the same moment; the system may lower it.
+const BACKLOG: i32 = 4096;
+/// Loopback answers or refuses at once.
+const LOCAL_CONNECT: Duration = Duration::from_millis(50);
+const SEAL: Seal = Seal {
+    kind: "ingress",
+    version: 1,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+use super::*;
+use crate::config::PortRange;
+
+/// Ports that were free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn settings(first: u16, range: PortRange) -> ProtocolPorts {
+    ProtocolPorts {
+        name: "dubbo".into(),
+        egress: "127.0.0.1:1".parse().unwrap(),
+        ingress: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), first),
+        ingress_range: range,
+    }
+}
+
+fn one(port: u16) -> PortRange {
+    PortRange {
+        first: port,
+        last: port,
+    }
+}
+
+#[test]
+fn the_configured_port_goes_first_then_the_range_and_the_same_is_answered_again() {
+    let range = one(free_port());
+    let mut table = IngressPorts::open(&[settings(0, range)], None).unwrap();
+    let first = table.assign("dubbo", 20880).unwrap();
+    assert_eq!(table.assign("dubbo", 30880), Ok(range.first));
+    assert_eq!(table.assign("dubbo", 20880), Ok(first));
+    assert!(table.assign("tri", 1).is_err());
+    let kinds: Vec<bool> = table
+        .take_changes()
+        .iter()
+        .map(|c| matches!(c, IngressChange::Open(_)))
+        .collect();
+    assert_eq!(kinds, [true, false, true]);
+    assert!(table.take_changes().is_empty());
+}
+
+#[test]
+fn a_restart_opens_every_known_port_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, range) = (free_port(), one(free_port()));
+    let mut table = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
+    table.assign("dubbo", 20880).unwrap();
+    table.assign("dubbo", 30880).unwrap();
+    let rows = table.rows();
+    drop(table);
+    let mut again = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
+    assert_eq!(again.rows(), rows);
+    let apps: Vec<Option<SocketAddr>> = again
+        .take_changes()
+        .iter()
+        .map(|c| match c {
+            IngressChange::Open(l) => l.app,
+            IngressChange::Assign { .. } => None,
+        })
+        .collect();
+    assert_eq!(apps, [Some(app_address(20880)), Some(app_address(30880))]);
+    assert_eq!(again.assign("dubbo", 30880), Ok(range.first));
+}
+
+#[test]
+fn a_former_port_that_is_taken_is_tried_again_and_given_up_at_a_publication() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = free_port();
+    let taken = free_port();
+    let range = one(taken);
+    let mut table = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
+    let running = TcpListener::bind("127.0.0.1:0").unwrap();
+    table.assign("dubbo", running.local_addr().unwrap().port()).unwrap();
+    table.assign("dubbo", 30880).unwrap();
+    drop(table);
+    let squatter = TcpListener::bind(("127.0.0.1", taken)).unwrap();
+    let mut again = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
+    assert!(again.open_missing());
+    assert!(again.assign("dubbo", 30880).is_err());
+    drop(squatter);
+    assert_eq!(again.assign("dubbo", 30880), Ok(taken));
+}
+
+#[test]
+fn a_configured_port_in_use_names_its_key() {
+    let squatter = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = squatter.local_addr().unwrap().port();
+    let Err(error) = IngressPorts::open(&[settings(port, one(1))], None) else {
+        panic!("the port is taken");
+    };
+    assert_eq!(error.reason(), "ingress_bind");
+    assert!(error.to_string().contains("protocols.dubbo.ingress"), "{error}");
+}
+
+#[test]
+fn a_damaged_table_starts_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ingress.json"), "remora-ingress 1 00000000\n[]").unwrap();
+    let table = IngressPorts::open(&[settings(0, one(1))], Some(dir.path())).unwrap();
+    assert!(table.rows().is_empty());
+}
+
+#[test]
+fn when_no_port_is_left_that_of_an_application_that_is_gone_is_given_on() {
+    let running = TcpListener::bind("127.0.0.1:0").unwrap();
+    let running_port = running.local_addr().unwrap().port();
+    let range = one(free_port());
+    let mut table = IngressPorts::open(&[settings(0, range)], None).unwrap();
+    let first = table.assign("dubbo", running_port).unwrap();
+    assert_eq!(table.assign("dubbo", free_port()), Ok(range.first));
+    assert_eq!(table.assign("dubbo", 40880), Ok(range.first));
+    assert_eq!(table.assign("dubbo", running_port), Ok(first));
+    let last = table.take_changes().pop();
+    assert!(matches!(last, Some(IngressChange::Assign { app, .. }) if app == app_address(40880)));
+    let running_too = TcpListener::bind("127.0.0.1:0").unwrap();
+    let too_port = running_too.local_addr().unwrap().port();
+    assert_eq!(table.assign("dubbo", too_port), Ok(range.first));
+    assert!(table.assign("dubbo", 40881).is_err());
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What one application holds: what it publishes and follows. The end of its lease withdraws it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use remora_registry::{LeaseId, LeaseInfo, Outward, Target};
+
+use super::routes::ListId;
+
+/// All leases.
+#[derive(Default)]
+pub(super) struct Leases {
+    open: BTreeMap<LeaseId, Held>,
+}
+
+/// One application's stay.
+pub(super) struct Held {
+    pub(super) info: LeaseInfo,
+    pub(super) since: SystemTime,
+    pub(super) follows: BTreeSet<ListId>,
+    pub(super) publications: BTreeMap<(Target, Arc<str>), Publication>,
+}
+
+/// Something that an application publishes.
+pub(super) struct Publication {
+    /// For people: a service key, or an application's name.
+    pub(super) what: String,
+    pub(super) protocol: Arc<str>,
+    pub(super) outward: Outward,
+}
+
+impl Leases {
+    pub(super) fn open(&mut self, id: LeaseId, info: LeaseInfo) {
+        let held = Held {
+            info,
+            since: SystemTime::now(),
+            follows: BTreeSet::new(),
+            publications: BTreeMap::new(),
+        };
+        self.open.insert(id, held);
+    }
+
+    pub(super) fn get_mut(&mut self, id: LeaseId) -> Option<&mut Held> {
+        self.open.get_mut(&id)
+    }
+
+    pub(super) fn close(&mut self, id: LeaseId) -> Option<Held> {
+        self.open.remove(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&LeaseId, &Held)> {
+        self.open.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Name of the application behind a lease, for people.
+    pub(super) fn application(&self, id: LeaseId) -> Option<&str> {
+        let info = &self.open.get(&id)?.info;
+        Some(if info.application.is_empty() {
+            &info.peer
+        } else {
+            &info.application
+        })
+    }
+}

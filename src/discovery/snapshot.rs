@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Last known lists on disk, one file per registry: `lists-<registry name>.jsonl`.
+//!
+//! First line: the registry's identity, so that lists of one registry never serve for another; then one JSON value per
+//! line: a list, or the document of an application's revision. An entry whose name says everything (a Dubbo URL) is kept
+//! as that name alone. Written whole, from immutable lists, off the runtime's thread.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use remora_naming::{application, dubbo_url};
+use remora_registry::{Instance, Params, ServiceKey, Snapshot, Source, Target};
+use serde::{Deserialize, Serialize};
+
+use super::disk::{self, Seal};
+use super::error::DiscoveryError;
+use super::metadata::Document;
+
+/// What is kept.
+#[derive(Default)]
+pub(super) struct Lists {
+    pub(super) lists: Vec<Arc<Snapshot>>,
+    pub(super) documents: Vec<(Arc<str>, Arc<str>, Arc<Document>)>,
+}
+
+/// The file of a registry.
+pub(super) fn file(data_dir: &Path, registry: &str) -> PathBuf {
+    data_dir.join(format!("lists-{}.jsonl", dubbo_url::encode_component(registry)))
+}
+
+pub(super) fn write(path: &Path, identity: &str, lists: &Lists) -> Result<(), DiscoveryError> {
+    disk::write(path, SEAL, |out| {
+        line(
+            out,
+            &Line::Registry {
+                identity: identity.into(),
+            },
+        )?;
+        for list in &lists.lists {
+            let entries = list.instances.iter().map(|i| Entry::of(i)).collect();
+            let (level, namespace, name) = match &list.target {
+                Target::Service { namespace, name } => (Level::Service, namespace, name),
+                Target::Application { namespace, name } => (Level::Application, namespace, name),
+            };
+            let list = Line::List {
+                level,
+                namespace: namespace.to_string(),
+                name: name.to_string(),
+                entries,
+            };
+            line(out, &list)?;
+        }
+        for (application, revision, document) in &lists.documents {
+            let document = Line::Document {
+                application: application.to_string(),
+                revision: revision.to_string(),
+                json: document.json.to_string(),
+            };
+            line(out, &document)?;
+        }
+        Ok(())
+    })
+}
+
+/// What was kept; nothing if there is no file. Entries that cannot be read any more are left out.
+///
+/// # Errors
+/// `OtherRegistry`, `Damaged`, `File`.
+pub(super) fn read(path: &Path, identity: &str) -> Result<Lists, DiscoveryError> {
+    let mut lists = Lists::default();
+    let Some(content) = disk::read(path, SEAL)? else {
+        return Ok(lists);
+    };
+    let damaged = |cause: String| DiscoveryError::Damaged {
+        path: path.to_owned(),
+        cause,
+    };
+    let mut lines = content.split(|b| *b == b'\n').filter(|l| !l.is_empty());
+    let first = lines.next().unwrap_or_default();
+    match serde_json::from_slice(first).map_err(|e| damaged(e.to_string()))? {
+        Line::Registry { identity: found } if found == identity => {}
+        Line::Registry { identity: found } => {
+            return Err(DiscoveryError::OtherRegistry {
+                path: path.to_owned(),
+                found,
+                configured: identity.to_owned(),
+            });
+        }
+        _ => return Err(damaged("it does not say which registry it is of".into())),
+    }
+    for text in lines {
+        match serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))? {
+            Line::Registry { .. } => {}
+            Line::List {
+                level,
+                namespace,
+                name,
+                entries,
+            } => {
+                let (namespace, name) = (namespace.into(), name.into());
+                let target = match level {
+                    Level::Service => Target::Service { namespace, name },
+                    Level::Application => Target::Application { namespace, name },
+                };
+                lists.lists.push(Arc::new(Snapshot {
+                    target,
+                    instances: entries.into_iter().filter_map(Entry::instance).map(Arc::new).collect(),
+                    malformed: Vec::new(),
+                    source: Source::Disk,
+                }));
+            }
+            Line::Document {
+                application,
+                revision,
+                json,
+            } => {
+                if let Ok(document) = Document::read(&json) {
+                    lists
+                        .documents
+                        .push((application.into(), revision.into(), Arc::new(document)));
+                }
+            }
+        }
+    }
+    Ok(lists)
+}
+
+fn line(out: &mut dyn Write, line: &Line) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Registry {
+        identity: String,
+    },
+    List {
+        level: Level,
+        namespace: String,
+        name: String,
+        entries: Vec<Entry>,
+    },
+    Document {
+        application: String,
+        revision: String,
+        json: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Level {
+    Service,
+    Application,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Entry {
+    /// A child's name.
+    Url(String),
+    /// A node's name and document.
+    Node(String, String),
+    /// Everything, for registries that have other forms.
+    Whole(Box<Whole>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Whole {
+    id: String,
+    key: Option<(String, String, String)>,
+    protocol: String,
+    host: String,
+    port: u16,
+    path: String,
+    params: Vec<(String, String)>,
+    raw: String,
+}
+
+impl Entry {
+    fn of(instance: &Instance) -> Self {
+        let is_node = instance.key.is_none() && instance.raw.starts_with('{');
+        if instance.key.is_some() && dubbo_url::is_provider_child(&instance.id) {
+            return Self::Url(instance.id.to_string());
+        }
+        if is_node {
+            return Self::Node(instance.id.to_string(), instance.raw.to_string());
+        }
+        let key = instance.key.as_ref();
+        Self::Whole(Box::new(Whole {
+            id: instance.id.to_string(),
+            key: key.map(|k| (k.name.to_string(), k.group.to_string(), k.version.to_string())),
+            protocol: instance.protocol.to_string(),
+            host: instance.host.to_string(),
+            port: instance.port,
+            path: instance.path.to_string(),
+            params: instance.params.0.clone(),
+            raw: instance.raw.to_string(),
+        }))
+    }
+
+    fn instance(self) -> Option<Instance> {
+        match self {
+            Self::Url(child) => dubbo_url::parse_child(&child).ok(),
+            Self::Node(node, json) => application::parse(&node, json.as_bytes()).ok().flatten(),
+            Self::Whole(whole) => Some(Instance {
+                id: whole.id.into(),
+                key: whole
+                    .key
+                    .map(|(name, group, version)| ServiceKey::new(&name, &group, &version)),
+                protocol: whole.protocol.into(),
+                host: whole.host.into(),
+                port: whole.port,
+                path: whole.path.into(),
+                params: Params(whole.params),
+                raw: whole.raw.into(),
+            }),
+        }
+    }
+}
+
+const SEAL: Seal = Seal {
+    kind: "lists",
+    version: 1,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::test_support::{application_node, provider, service};
+
+    fn lists() -> Lists {
+        let mut odd = Instance::clone(&provider("10.0.0.3", 1, ""));
+        odd.id = "odd".into();
+        let list = Snapshot {
+            target: service("demo.EchoService"),
+            instances: vec![provider("10.0.0.1", 20880, "weight=5"), Arc::new(odd)],
+            malformed: vec!["x".into()],
+            source: Source::Registry,
+        };
+        let nodes = Snapshot {
+            target: Target::Application {
+                namespace: "/services".into(),
+                name: "demo".into(),
+            },
+            instances: vec![application_node("10.0.0.1", 20880, "r1")],
+            malformed: vec![],
+            source: Source::Registry,
+        };
+        let document = Document::read(r#"{"services":{}}"#).unwrap();
+        Lists {
+            lists: vec![Arc::new(list), Arc::new(nodes)],
+            documents: vec![("demo".into(), "r1".into(), Arc::new(document))],
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "east/1");
+        assert!(read(&path, "zookeeper://h:2181").unwrap().lists.is_empty());
+        let kept = lists();
+        write(&path, "zookeeper://h:2181", &kept).unwrap();
+        let found = read(&path, "zookeeper://h:2181").unwrap();
+        assert_eq!(found.lists.len(), 2);
+        for (a, b) in found.lists.iter().zip(&kept.lists) {
+            assert_eq!(
+                (&a.target, &a.instances, a.source),
+                (&b.target, &b.instances, Source::Disk)
+            );
+        }
+        assert_eq!(found.documents.len(), 1);
+    }
+
+    #[test]
+    fn lists_of_another_registry_and_damaged_ones_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "default");
+        write(&path, "zookeeper://h:2181", &lists()).unwrap();
+        let reason = |result: Result<Lists, DiscoveryError>| result.err().map(|e| e.reason());
+        assert_eq!(reason(read(&path, "zookeeper://other:2181")), Some("other_registry"));
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(reason(read(&path, "zookeeper://h:2181")), Some("damaged"));
+    }
+}

@@ -1,0 +1,564 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Lists between registry, catalog and disk, and the tasks of the room. All of them end with the catalog's drain token.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use remora_registry::{Instance, Registry, RegistryState, Snapshot, Target};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::catalog::Catalog;
+use super::guard::{Guard, Verdict};
+use super::hosts::resolve;
+use super::ingress::IngressChange;
+use super::metadata::{Document, MetadataError};
+use super::routes::ListId;
+use super::snapshot::{self, Lists};
+use crate::metrics::discovery::{OutcomeLabel, RegistryLabel};
+
+/// One configured registry.
+pub(super) struct Link {
+    pub(super) number: usize,
+    pub(super) name: Arc<str>,
+    pub(super) identity: String,
+    pub(super) registry: Arc<dyn Registry>,
+    /// A list changed: the file on disk is old.
+    pub(super) changed: Notify,
+    file: Option<PathBuf>,
+    /// When it was reached for the first time.
+    first_up: OnceLock<Instant>,
+}
+
+impl Link {
+    /// Whether the registry came back a short time ago, after it had been reached before.
+    fn is_reconnected(&self, within: Duration) -> bool {
+        match &*self.registry.state().borrow() {
+            RegistryState::Up { since } => since != self.first_up.get_or_init(|| *since) && since.elapsed() < within,
+            _ => false,
+        }
+    }
+}
+
+/// Starts the catalog's own tasks.
+pub(super) fn start(catalog: &Arc<Catalog>, changes: mpsc::Sender<IngressChange>) {
+    spawn(catalog, send_changes(Arc::clone(catalog), changes));
+    spawn(catalog, keep_house(Arc::clone(catalog)));
+    spawn(catalog, resolve_names(Arc::clone(catalog)));
+}
+
+/// Makes a link, reads its last known lists and follows them.
+pub(super) fn link(catalog: &Arc<Catalog>, name: &str, identity: &str, registry: Arc<dyn Registry>) -> Arc<Link> {
+    let file = catalog.setup.data_dir.as_deref().map(|dir| snapshot::file(dir, name));
+    let kept = file
+        .as_deref()
+        .map_or_else(|| Ok(Lists::default()), |file| snapshot::read(file, identity));
+    let kept = kept.unwrap_or_else(|error| {
+        warn!(registry = name, reason = error.reason(), %error, "starting without last known lists");
+        Lists::default()
+    });
+    let mut state = catalog.state();
+    let link = Arc::new(Link {
+        number: state.links.len(),
+        name: name.into(),
+        identity: identity.to_owned(),
+        registry,
+        changed: Notify::new(),
+        file,
+        first_up: OnceLock::new(),
+    });
+    state.links.push(Arc::clone(&link));
+    for (application, revision, document) in kept.documents {
+        if let Ok(document) = Document::read(&document.json) {
+            state.documents.insert(&application, &revision, document);
+        }
+    }
+    if !kept.lists.is_empty() {
+        info!(
+            registry = name,
+            lists = kept.lists.len(),
+            "last known lists are in use until the registry answers"
+        );
+    }
+    for list in kept.lists {
+        let target = list.target.clone();
+        let (id, _) = catalog.list(&mut state, link.number, &target);
+        catalog.show(&mut state, id, Snapshot::clone(&list), 0);
+        if let Some(list) = state.lists.get_mut(&id) {
+            list.is_restored = true;
+            feed(catalog, &link, id, target, list.end.clone());
+        }
+    }
+    drop(state);
+    spawn(catalog, watch_registry(Arc::clone(catalog), Arc::clone(&link)));
+    if link.file.is_some() {
+        spawn(catalog, keep_on_disk(Arc::clone(catalog), Arc::clone(&link)));
+    }
+    link
+}
+
+/// Starts to feed a list from its registry, until `end`.
+pub(super) fn feed(catalog: &Arc<Catalog>, link: &Arc<Link>, id: ListId, target: Target, end: CancellationToken) {
+    let feeder = Feeder {
+        catalog: Arc::clone(catalog),
+        link: Arc::clone(link),
+        id,
+        target,
+        end,
+        guard: Guard::default(),
+        fresh: None,
+    };
+    spawn(catalog, feeder.run());
+}
+
+fn spawn(catalog: &Arc<Catalog>, task: impl Future<Output = ()> + Send + 'static) {
+    catalog.tasks.spawn_on(task, &catalog.runtime);
+}
+
+/// Feeds one list.
+struct Feeder {
+    catalog: Arc<Catalog>,
+    link: Arc<Link>,
+    id: ListId,
+    target: Target,
+    end: CancellationToken,
+    guard: Guard,
+    /// The registry's last word.
+    fresh: Option<Arc<Snapshot>>,
+}
+
+impl Feeder {
+    async fn run(mut self) {
+        let mut lists = self.link.registry.follow(self.target.clone());
+        let mut probe = interval(self.catalog.setup.config.guard.probe_interval.0.max(MIN_INTERVAL));
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let fresh = lists.borrow_and_update().clone();
+            if let Some(fresh) = fresh
+                && self.fresh.as_ref().is_none_or(|f| !Arc::ptr_eq(f, &fresh))
+            {
+                self.take_in(fresh).await;
+            }
+            tokio::select! {
+                () = self.end.cancelled() => return,
+                changed = lists.changed() => if changed.is_err() {
+                    // The adapter went away; the list stands until the follow ends.
+                    self.end.cancelled().await;
+                    return;
+                },
+                _ = probe.tick(), if !self.guard.held().is_empty() => self.probe().await,
+            }
+        }
+    }
+
+    async fn take_in(&mut self, fresh: Arc<Snapshot>) {
+        let config = &self.catalog.setup.config.guard;
+        let last = self.shown();
+        let is_from_disk = last.as_ref().is_some_and(|s| s.source != fresh.source);
+        let is_reconnect = is_from_disk || self.link.is_reconnected(config.after_reconnect.0);
+        let last = last.map(|s| s.instances.clone()).unwrap_or_default();
+        let verdict = self.guard.judge(
+            config,
+            &last,
+            &fresh.instances,
+            is_reconnect,
+            tokio::time::Instant::now(),
+        );
+        self.fresh = Some(fresh);
+        if let Verdict::Holding(held) = verdict {
+            self.catalog.metrics.collapses.inc();
+            warn!(registry = &*self.link.name, service = %self.target, held, "the list collapsed; its instances are held as long as their ports accept");
+        }
+        self.show();
+        if verdict != Verdict::Believed {
+            self.probe().await;
+        }
+    }
+
+    /// Tries the ports of what is held.
+    async fn probe(&mut self) {
+        let addresses: Vec<_> = {
+            let mut state = self.catalog.state();
+            let state = &mut *state;
+            let held = self.guard.held().iter();
+            held.map(|i| state.policy.dial(&i.host, i.port, &mut state.hosts).ok())
+                .collect()
+        };
+        let mut accepts = Vec::with_capacity(addresses.len());
+        for some in addresses.chunks(PROBES_AT_ONCE) {
+            let probes: Vec<_> = some
+                .iter()
+                .map(|a| a.map(|a| tokio::spawn((self.catalog.tools.probe)(a))))
+                .collect();
+            for probe in probes {
+                accepts.push(match probe {
+                    Some(probe) => probe.await.unwrap_or(false),
+                    None => false,
+                });
+            }
+        }
+        let gone = self.guard.probed(&accepts, tokio::time::Instant::now());
+        if gone > 0 {
+            info!(service = %self.target, gone, held = self.guard.held().len(), "held instances are let go");
+            self.show();
+        }
+    }
+
+    fn shown(&self) -> Option<Arc<Snapshot>> {
+        self.catalog.state().lists.get(&self.id)?.shown.borrow().clone()
+    }
+
+    fn show(&self) {
+        let Some(fresh) = &self.fresh else { return };
+        let shown = self.guard.shown(fresh);
+        let mut state = self.catalog.state();
+        let wanted = self.wanted(&mut state.documents, &shown);
+        self.catalog.show(&mut state, self.id, shown, self.guard.held().len());
+        drop(state);
+        for (revision, instances) in wanted {
+            let fetch = Fetch {
+                catalog: Arc::clone(&self.catalog),
+                link: Arc::clone(&self.link),
+                application: Arc::clone(self.target.name()),
+                revision,
+                instances,
+            };
+            let end = self.end.clone();
+            spawn(&self.catalog, async move {
+                tokio::select! {
+                    () = end.cancelled() => {}
+                    () = fetch.run() => {}
+                }
+                fetch.give_up();
+            });
+        }
+    }
+
+    /// Revisions that nobody fetches yet.
+    fn wanted(
+        &self,
+        documents: &mut super::metadata::Documents,
+        list: &Snapshot,
+    ) -> Vec<(Arc<str>, Vec<Arc<Instance>>)> {
+        let mut wanted: Vec<(Arc<str>, Vec<Arc<Instance>>)> = Vec::new();
+        if !matches!(self.target, Target::Application { .. }) {
+            return wanted;
+        }
+        for instance in &list.instances {
+            let Some(revision) = instance.revision() else { continue };
+            if let Some((_, instances)) = wanted.iter_mut().find(|(r, _)| &**r == revision) {
+                instances.push(Arc::clone(instance));
+                continue;
+            }
+            let revision: Arc<str> = revision.into();
+            if documents.ask(self.target.name(), &revision) {
+                wanted.push((revision, vec![Arc::clone(instance)]));
+            }
+        }
+        wanted
+    }
+}
+
+/// Gets the document of one revision.
+struct Fetch {
+    catalog: Arc<Catalog>,
+    link: Arc<Link>,
+    application: Arc<str>,
+    revision: Arc<str>,
+    instances: Vec<Arc<Instance>>,
+}
+
+impl Fetch {
+    async fn run(&self) {
+        for pause in FETCH_PAUSES {
+            sleep(pause).await;
+            let outcome = match self.once().await {
+                Ok(document) => {
+                    self.put_in(document);
+                    "fetched"
+                }
+                Err(reason) => reason,
+            };
+            self.catalog
+                .metrics
+                .metadata
+                .get_or_create(&OutcomeLabel { outcome })
+                .inc();
+            if outcome == "fetched" {
+                return;
+            }
+        }
+        warn!(
+            registry = &*self.link.name,
+            application = &*self.application,
+            revision = &*self.revision,
+            "the metadata of this revision cannot be had, its services have no route"
+        );
+    }
+
+    async fn once(&self) -> Result<Document, &'static str> {
+        let from_registry = self.link.registry.metadata(&self.application, &self.revision);
+        if let Ok(Ok(Some(json))) = timeout(FETCH_TIMEOUT, from_registry).await
+            && let Ok(document) = Document::read(&json)
+        {
+            return Ok(document);
+        }
+        let mut reason = "metadata_no_instance";
+        let first = fastrand::usize(..self.instances.len().max(1));
+        for instance in self
+            .instances
+            .iter()
+            .cycle()
+            .skip(first)
+            .take(FETCH_INSTANCES.min(self.instances.len()))
+        {
+            match self.ask(instance).await {
+                Ok(document) => return Ok(document),
+                Err(error) => reason = error.reason(),
+            }
+        }
+        Err(reason)
+    }
+
+    async fn ask(&self, instance: &Arc<Instance>) -> Result<Document, MetadataError> {
+        let port = service_port(instance);
+        let addr = {
+            let mut state = self.catalog.state();
+            let state = &mut *state;
+            state.policy.dial(&instance.host, port, &mut state.hosts)
+        };
+        let addr = addr.map_err(|_| MetadataError::Unsupported)?;
+        let call = (self.catalog.tools.metadata_call)(addr, self.application.to_string(), self.revision.to_string());
+        let json = timeout(FETCH_TIMEOUT, call)
+            .await
+            .map_err(|_| MetadataError::NoAnswer {
+                addr,
+                cause: format!("nothing within {FETCH_TIMEOUT:?}"),
+            })??;
+        Document::read(&json).map_err(|e| MetadataError::Unreadable {
+            addr,
+            cause: e.to_string(),
+        })
+    }
+
+    fn put_in(&self, document: Document) {
+        let mut state = self.catalog.state();
+        state.documents.insert(&self.application, &self.revision, document);
+        let is_ours = |target: &Target| matches!(target, Target::Application { name, .. } if *name == self.application);
+        self.catalog.rebuild(&mut state, is_ours);
+        self.link.changed.notify_one();
+    }
+
+    fn give_up(&self) {
+        self.catalog
+            .state()
+            .documents
+            .give_up(&self.application, &self.revision);
+    }
+}
+
+/// Where an instance's metadata service listens: its own port in `url-params`, else the instance's.
+fn service_port(instance: &Instance) -> u16 {
+    let text = instance
+        .params
+        .get("dubbo.metadata-service.url-params")
+        .unwrap_or_default();
+    let params: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let flat = params.get("port").or_else(|| params.get("dubbo")?.get("port"));
+    let port = flat.and_then(|p| p.as_str().map_or_else(|| p.as_u64(), |s| s.parse().ok()));
+    port.and_then(|p| u16::try_from(p).ok())
+        .filter(|p| *p > 0)
+        .unwrap_or(instance.port)
+}
+
+/// Hands the ingress table's changes to the call path, in order; none is lost to a full channel.
+async fn send_changes(catalog: Arc<Catalog>, changes: mpsc::Sender<IngressChange>) {
+    loop {
+        while let Some(change) = catalog.next_change() {
+            tokio::select! {
+                () = catalog.drain.cancelled() => return,
+                sent = changes.send(change) => if sent.is_err() {
+                    return;
+                },
+            }
+        }
+        tokio::select! {
+            () = catalog.drain.cancelled() => return,
+            () = catalog.wake.outbox.notified() => {}
+        }
+    }
+}
+
+/// What has to be done now and then.
+async fn keep_house(catalog: Arc<Catalog>) {
+    let mut tick = interval(HOUSE_INTERVAL);
+    let mut is_missing = true;
+    loop {
+        tokio::select! {
+            () = catalog.drain.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        is_missing = is_missing && catalog.open_missing_ingress();
+        catalog.sweep();
+    }
+}
+
+async fn resolve_names(catalog: Arc<Catalog>) {
+    let mut tick = interval(catalog.setup.config.resolve_interval.0.max(MIN_INTERVAL));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = catalog.drain.cancelled() => return,
+            _ = tick.tick() => {}
+            () = catalog.wake.names.notified() => {}
+        }
+        let names = {
+            let mut state = catalog.state();
+            let in_use = state.routes.names();
+            state.hosts.round(&in_use)
+        };
+        let mut is_changed = false;
+        for some in names.chunks(LOOKUPS_AT_ONCE) {
+            let lookups: Vec<_> = some
+                .iter()
+                .map(|name| {
+                    let name = Arc::clone(name);
+                    tokio::spawn(async move { timeout(LOOKUP_TIMEOUT, resolve(&name)).await })
+                })
+                .collect();
+            for (name, lookup) in some.iter().zip(lookups) {
+                let answer = match lookup.await {
+                    Ok(Ok(answer)) => answer,
+                    _ => Err(format!("no answer within {LOOKUP_TIMEOUT:?}")),
+                };
+                is_changed |= catalog.state().hosts.answer(name, answer);
+            }
+        }
+        if is_changed {
+            catalog.rebuild(&mut catalog.state(), |_| true);
+        }
+    }
+}
+
+/// Tells when a registry comes and goes.
+async fn watch_registry(catalog: Arc<Catalog>, link: Arc<Link>) {
+    let mut states = link.registry.state();
+    let label = RegistryLabel {
+        registry: link.name.to_string(),
+    };
+    let registry = &*link.name;
+    loop {
+        let state = states.borrow_and_update().clone();
+        catalog
+            .metrics
+            .registry_up
+            .get_or_create(&label)
+            .set(i64::from(state.is_up()));
+        match &state {
+            RegistryState::Connecting => {}
+            RegistryState::Up { since } => {
+                link.first_up.get_or_init(|| *since);
+                info!(registry, identity = link.identity, "registry reached");
+            }
+            RegistryState::Down { cause, .. } => {
+                warn!(registry, cause = &**cause, "registry lost, serving last known lists");
+            }
+        }
+        tokio::select! {
+            () = catalog.drain.cancelled() => return,
+            changed = states.changed() => if changed.is_err() {
+                return;
+            },
+        }
+    }
+}
+
+/// Writes the last known lists after they changed, not too often, and once more at the end.
+async fn keep_on_disk(catalog: Arc<Catalog>, link: Arc<Link>) {
+    let shortest = catalog.setup.config.snapshot_interval.0;
+    loop {
+        let is_draining = tokio::select! {
+            () = catalog.drain.cancelled() => true,
+            () = link.changed.notified() => false,
+        };
+        if !is_draining {
+            // Changes come in flocks.
+            tokio::select! {
+                () = catalog.drain.cancelled() => {}
+                () = sleep(shortest) => {}
+            }
+        }
+        let took = write_lists(&catalog, &link).await;
+        if is_draining || catalog.drain.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            () = catalog.drain.cancelled() => {}
+            () = sleep(took * WRITE_SHARE) => {}
+        }
+    }
+}
+
+async fn write_lists(catalog: &Arc<Catalog>, link: &Arc<Link>) -> Duration {
+    let Some(file) = link.file.clone() else {
+        return Duration::ZERO;
+    };
+    let lists = {
+        let state = catalog.state();
+        let lists = state
+            .lists
+            .values()
+            .filter(|l| l.link == link.number)
+            .filter_map(|l| l.shown.borrow().clone());
+        let documents = state.documents.all();
+        Lists {
+            lists: lists.collect(),
+            documents: documents
+                .map(|(a, r, d)| (Arc::clone(a), Arc::clone(r), Arc::clone(d)))
+                .collect(),
+        }
+    };
+    let identity = link.identity.clone();
+    let start = Instant::now();
+    let written = tokio::task::spawn_blocking(move || snapshot::write(&file, &identity, &lists)).await;
+    let outcome = match written {
+        Ok(Ok(())) => "written",
+        Ok(Err(error)) => {
+            warn!(registry = &*link.name, reason = error.reason(), %error, "the last known lists could not be kept");
+            error.reason()
+        }
+        Err(_) => "interrupted",
+    };
+    catalog
+        .metrics
+        .snapshot_writes
+        .get_or_create(&OutcomeLabel { outcome })
+        .inc();
+    start.elapsed()
+}
+
+/// Attempts for one document, in about two minutes; a new list with the revision starts them anew.
+const FETCH_PAUSES: [Duration; 8] = [
+    Duration::ZERO,
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
+/// Dubbo's own limit for this call is 5 s.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+const FETCH_INSTANCES: usize = 3;
+const PROBES_AT_ONCE: usize = 64;
+const LOOKUPS_AT_ONCE: usize = 16;
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+const HOUSE_INTERVAL: Duration = Duration::from_secs(1);
+/// Configured intervals are at least this long: a timer of zero is an error.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Writing lists may take this part of the time.
+const WRITE_SHARE: u32 = 20;

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The swap of addresses, and only here: outward (an application's address becomes our ingress) and inward (a list of
+//! providers becomes our egress).
+//!
+//! Inward, the providers of one service that a client cannot tell apart become one virtual provider (`merge.rs`), whose
+//! name stays while providers come and go. Some are shown as they are, and are then no business of the call path:
+//! - protocols that no plugin speaks, and providers that want TLS;
+//! - providers that a client picks by tag or token, where a service has several of those: a frame does not say which
+//!   list entry the client had picked.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use remora_naming::application;
+use remora_registry::{Client, Instance, PublishError, ServiceKey, Snapshot, Target};
+use tracing::warn;
+
+use super::config::Setup;
+use super::egress::Egress;
+use super::endpoint::{is, is_enabled};
+use super::merge;
+use super::routes::address_of;
+
+/// What an application's instance becomes outward, before it has an ingress port.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    /// Host to publish.
+    pub(super) host: String,
+    /// The port that the application listens on.
+    pub(super) app_port: u16,
+}
+
+/// The host to publish for an application's instance, and its own port.
+///
+/// # Errors
+/// When it must be passed on unchanged.
+pub(super) fn outward(setup: &Setup, own_addresses: &[IpAddr], instance: &Instance) -> Result<Own, PublishError> {
+    if instance.params.get(Instance::MARKER).is_some() {
+        return Err(PublishError::AlreadyTakenOver {
+            host: instance.host.to_string(),
+            port: instance.port,
+        });
+    }
+    if !setup.protocols.iter().any(|p| p.name == *instance.protocol) {
+        return Err(PublishError::Protocol {
+            protocol: instance.protocol.to_string(),
+        });
+    }
+    if wants_tls(instance) {
+        return Err(PublishError::Protocol {
+            protocol: format!("{} over TLS", instance.protocol),
+        });
+    }
+    let bound = instance
+        .params
+        .get("bind.port")
+        .and_then(|p| p.parse().ok())
+        .filter(|p| *p != 0);
+    let port = bound.unwrap_or(instance.port);
+    let app_port = setup.config.app_ports.get(&instance.port).copied().unwrap_or(port);
+    if app_port == 0 {
+        return Err(PublishError::NoIngress {
+            protocol: instance.protocol.to_string(),
+            app_port,
+            cause: "the application published no port".into(),
+        });
+    }
+    let host = match setup.advertise {
+        Some(ip) => ip.to_string(),
+        None if is_nowhere(&instance.host) => own_addresses
+            .first()
+            .map_or_else(|| instance.host.to_string(), IpAddr::to_string),
+        None => instance.host.to_string(),
+    };
+    Ok(Own { host, app_port })
+}
+
+/// A host that other machines cannot dial.
+fn is_nowhere(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
+        Err(_) => host.is_empty() || host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+fn wants_tls(instance: &Instance) -> bool {
+    is(&instance.params, "ssl-enabled", "true")
+}
+
+/// The entries of a list that are shown as they are, by [`address_of`].
+pub(super) fn direct(instances: &[Arc<Instance>], spoken: &[Arc<str>]) -> HashSet<usize> {
+    let speaks = |protocol: &str| spoken.iter().any(|p| &**p == protocol);
+    let mut direct = HashSet::new();
+    let mut picks: HashMap<&ServiceKey, BTreeSet<Pick<'_>>> = HashMap::new();
+    for instance in instances {
+        match &instance.key {
+            None if spoken_endpoint(instance, &speaks).is_none() => {}
+            Some(_) if !speaks(&instance.protocol) || wants_tls(instance) => {}
+            None => continue,
+            Some(key) => {
+                picks.entry(key).or_default().insert(pick(instance));
+                continue;
+            }
+        }
+        direct.insert(address_of(instance));
+    }
+    if picks.values().all(|p| p.len() < 2) {
+        return direct;
+    }
+    for instance in instances {
+        let is_one_of_many = instance
+            .key
+            .as_ref()
+            .and_then(|k| picks.get(k))
+            .is_some_and(|p| p.len() > 1);
+        if is_one_of_many && pick(instance) != Pick::default() {
+            direct.insert(address_of(instance));
+        }
+    }
+    direct
+}
+
+/// What a client picks a provider by, call for call: `dubbo.tag` (2.6: `tag`) and `token`.
+type Pick<'a> = [&'a str; 3];
+
+fn pick(instance: &Instance) -> Pick<'_> {
+    ["dubbo.tag", "tag", "token"].map(|key| instance.params.get(key).unwrap_or_default())
+}
+
+/// The list that an application is shown.
+pub(super) fn inward(snapshot: &Snapshot, client: Client, egress: &Egress, spoken: &[Arc<str>]) -> Vec<Instance> {
+    let direct = direct(&snapshot.instances, spoken);
+    let (kept, taken): (Vec<_>, Vec<_>) = snapshot.instances.iter().partition(|i| direct.contains(&address_of(i)));
+    let mut shown: Vec<Instance> = kept.into_iter().map(|i| Instance::clone(i)).collect();
+    match &snapshot.target {
+        Target::Service { .. } => {
+            let enabled: Vec<&Arc<Instance>> = taken.into_iter().filter(|i| is_enabled(&i.params)).collect();
+            for group in merge::groups(&enabled) {
+                let shown_egress = group.first().and_then(|i| egress.shown(&i.protocol, client));
+                match shown_egress {
+                    Some((host, port)) => shown.extend(merge::virtual_provider(&group, &host, port)),
+                    None => shown.extend(group.iter().map(|i| Instance::clone(i))),
+                }
+            }
+        }
+        Target::Application { .. } => shown.extend(application_inward(&taken, client, egress, spoken)),
+    }
+    shown
+}
+
+/// One entry per revision at our egress. What a revision offers in protocols that nobody here speaks stays where it is,
+/// under a revision of its own.
+fn application_inward(taken: &[&Arc<Instance>], client: Client, egress: &Egress, spoken: &[Arc<str>]) -> Vec<Instance> {
+    let speaks = |protocol: &str| spoken.iter().any(|p| &**p == protocol);
+    let mut shown = Vec::new();
+    let mut revisions: BTreeMap<&str, Vec<&Arc<Instance>>> = BTreeMap::new();
+    for instance in taken {
+        match instance.revision() {
+            Some(revision) => revisions.entry(revision).or_default().push(instance),
+            None => shown.push(Instance::clone(instance)),
+        }
+    }
+    for (revision, instances) in revisions {
+        let Some(first) = instances.iter().min_by(|a, b| a.id.cmp(&b.id)) else {
+            continue;
+        };
+        let protocol = spoken_endpoint(first, &speaks);
+        if let Some((host, port)) = protocol.and_then(|p| egress.shown(&p, client)) {
+            match application::shown_at(first, &host, port, revision) {
+                Ok(entry) => shown.push(entry),
+                Err(error) => {
+                    warn!(reason = error.reason(), %error, "an application's entry could not be shown at the egress")
+                }
+            }
+        }
+        for instance in instances {
+            let has_more = application::endpoints(instance).iter().any(|e| !speaks(&e.protocol));
+            let beside = || application::shown_direct(instance, &speaks, &direct_revision(revision));
+            if let Some(Ok(entry)) = has_more.then(beside) {
+                shown.push(entry);
+            }
+        }
+    }
+    shown
+}
+
+/// The revision under which the services that stay where they are can be read.
+pub(super) fn direct_revision(revision: &str) -> String {
+    format!("{revision}{DIRECT}")
+}
+
+/// The real revision behind a shown one, and whether it is the direct half.
+pub(super) fn real_revision(shown: &str) -> (&str, bool) {
+    match shown.strip_suffix(DIRECT) {
+        Some(revision) => (revision, true),
+        None => (shown, false),
+    }
+}
+
+/// The port that an application-level entry has for a protocol.
+pub(super) fn application_port(instance: &Instance, protocol: &str) -> u16 {
+    let endpoint = application::endpoints(instance)
+        .into_iter()
+        .find(|e| e.protocol == protocol);
+    endpoint.map_or(instance.port, |e| e.port)
+}
+
+fn spoken_endpoint(instance: &Instance, speaks: &dyn Fn(&str) -> bool) -> Option<String> {
+    if speaks(&instance.protocol) {
+        return Some(instance.protocol.to_string());
+    }
+    application::endpoints(instance)
+        .into_iter()
+        .map(|e| e.protocol)
+        .find(|p| speaks(p))
+}
+
+const DIRECT: &str = "-direct";
+
+#[cfg(test)]
+mod tests;
