@@ -27,6 +27,7 @@ mod ingress_ports;
 mod lease;
 mod merge;
 mod metadata;
+mod metadata_fetch;
 mod metadata_rpc;
 pub mod route_table;
 mod routes;

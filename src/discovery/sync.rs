@@ -15,7 +15,8 @@ use super::catalog::Catalog;
 use super::guard::{Guard, Verdict};
 use super::hosts::resolve;
 use super::ingress::IngressChange;
-use super::metadata::{Document, MetadataError};
+use super::metadata::{Document, Documents};
+use super::metadata_fetch::Fetch;
 use super::routes::ListId;
 use super::snapshot::{self, Lists};
 use crate::metrics::discovery::{OutcomeLabel, RegistryLabel};
@@ -226,23 +227,12 @@ impl Feeder {
                 revision,
                 instances,
             };
-            let end = self.end.clone();
-            spawn(&self.catalog, async move {
-                tokio::select! {
-                    () = end.cancelled() => {}
-                    () = fetch.run() => {}
-                }
-                fetch.give_up();
-            });
+            spawn(&self.catalog, fetch.run(self.end.clone()));
         }
     }
 
     /// Revisions that nobody fetches yet.
-    fn wanted(
-        &self,
-        documents: &mut super::metadata::Documents,
-        list: &Snapshot,
-    ) -> Vec<(Arc<str>, Vec<Arc<Instance>>)> {
+    fn wanted(&self, documents: &mut Documents, list: &Snapshot) -> Vec<(Arc<str>, Vec<Arc<Instance>>)> {
         let mut wanted: Vec<(Arc<str>, Vec<Arc<Instance>>)> = Vec::new();
         if !matches!(self.target, Target::Application { .. }) {
             return wanted;
@@ -260,118 +250,6 @@ impl Feeder {
         }
         wanted
     }
-}
-
-/// Gets the document of one revision.
-struct Fetch {
-    catalog: Arc<Catalog>,
-    link: Arc<Link>,
-    application: Arc<str>,
-    revision: Arc<str>,
-    instances: Vec<Arc<Instance>>,
-}
-
-impl Fetch {
-    async fn run(&self) {
-        for pause in FETCH_PAUSES {
-            sleep(pause).await;
-            let outcome = match self.once().await {
-                Ok(document) => {
-                    self.put_in(document);
-                    "fetched"
-                }
-                Err(reason) => reason,
-            };
-            self.catalog
-                .metrics
-                .metadata
-                .get_or_create(&OutcomeLabel { outcome })
-                .inc();
-            if outcome == "fetched" {
-                return;
-            }
-        }
-        warn!(
-            registry = &*self.link.name,
-            application = &*self.application,
-            revision = &*self.revision,
-            "the metadata of this revision cannot be had, its services have no route"
-        );
-    }
-
-    async fn once(&self) -> Result<Document, &'static str> {
-        let from_registry = self.link.registry.metadata(&self.application, &self.revision);
-        if let Ok(Ok(Some(json))) = timeout(FETCH_TIMEOUT, from_registry).await
-            && let Ok(document) = Document::read(&json)
-        {
-            return Ok(document);
-        }
-        let mut reason = "metadata_no_instance";
-        let first = fastrand::usize(..self.instances.len().max(1));
-        for instance in self
-            .instances
-            .iter()
-            .cycle()
-            .skip(first)
-            .take(FETCH_INSTANCES.min(self.instances.len()))
-        {
-            match self.ask(instance).await {
-                Ok(document) => return Ok(document),
-                Err(error) => reason = error.reason(),
-            }
-        }
-        Err(reason)
-    }
-
-    async fn ask(&self, instance: &Arc<Instance>) -> Result<Document, MetadataError> {
-        let port = service_port(instance);
-        let addr = {
-            let mut state = self.catalog.state();
-            let state = &mut *state;
-            state.policy.dial(&instance.host, port, &mut state.hosts)
-        };
-        let addr = addr.map_err(|_| MetadataError::Unsupported)?;
-        let call = (self.catalog.tools.metadata_call)(addr, self.application.to_string(), self.revision.to_string());
-        let json = timeout(FETCH_TIMEOUT, call)
-            .await
-            .map_err(|_| MetadataError::NoAnswer {
-                addr,
-                cause: format!("nothing within {FETCH_TIMEOUT:?}"),
-            })??;
-        Document::read(&json).map_err(|e| MetadataError::Unreadable {
-            addr,
-            cause: e.to_string(),
-        })
-    }
-
-    fn put_in(&self, document: Document) {
-        let mut state = self.catalog.state();
-        state.documents.insert(&self.application, &self.revision, document);
-        let is_ours = |target: &Target| matches!(target, Target::Application { name, .. } if *name == self.application);
-        self.catalog.rebuild(&mut state, is_ours);
-        self.link.changed.notify_one();
-    }
-
-    fn give_up(&self) {
-        self.catalog
-            .state()
-            .documents
-            .give_up(&self.application, &self.revision);
-    }
-}
-
-/// Where an instance's metadata service listens: its own port in `url-params`, else the instance's.
-fn service_port(instance: &Instance) -> u16 {
-    let text = instance
-        .params
-        .get("dubbo.metadata-service.url-params")
-        .unwrap_or_default();
-    let params: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    let flat = params.get("port").or_else(|| params.get("dubbo")?.get("port"));
-    let port = flat.and_then(|p| p.as_str().map_or_else(|| p.as_u64(), |s| s.parse().ok()));
-    port.and_then(|p| u16::try_from(p).ok())
-        .filter(|p| *p > 0)
-        .unwrap_or(instance.port)
 }
 
 /// Hands the ingress table's changes to the call path, in order; none is lost to a full channel.
@@ -540,20 +418,6 @@ async fn write_lists(catalog: &Arc<Catalog>, link: &Arc<Link>) -> Duration {
     start.elapsed()
 }
 
-/// Attempts for one document, in about two minutes; a new list with the revision starts them anew.
-const FETCH_PAUSES: [Duration; 8] = [
-    Duration::ZERO,
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-    Duration::from_secs(15),
-    Duration::from_secs(30),
-    Duration::from_secs(60),
-];
-/// Dubbo's own limit for this call is 5 s.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
-const FETCH_INSTANCES: usize = 3;
 const PROBES_AT_ONCE: usize = 64;
 const LOOKUPS_AT_ONCE: usize = 16;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);

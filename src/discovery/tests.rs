@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ingress::IngressChange;
 use super::test_support::{Scripted, app, application_node, provider, service, url};
-use super::{Catalog, Config, Desk, ProtocolPorts, Setup, Tools};
+use super::{Catalog, Config, Desk, MetadataError, ProtocolPorts, Setup, Tools};
 use crate::config::PortRange;
 use crate::metrics::DiscoveryMetrics;
 
@@ -38,7 +38,7 @@ fn open(registry: Arc<Scripted>, data_dir: Option<&Path>, advertise: Option<IpAd
             let answer = probe_answer.load(Ordering::SeqCst);
             Box::pin(async move { answer })
         }),
-        ..Tools::default()
+        metadata_call: Arc::new(|_, _, _| Box::pin(async { Err(MetadataError::Unsupported) })),
     };
     let setup = Setup {
         advertise,
