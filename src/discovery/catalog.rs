@@ -6,11 +6,11 @@
 //! how lists come in (`sync.rs`).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use remora_registry::{LeaseId, Outward, PublishError, Snapshot, Target, UnappliedRule};
+use remora_registry::{LeaseId, Snapshot, Target, UnappliedRule};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -26,14 +26,13 @@ use super::guard::{Probe, tcp_probe};
 use super::hosts::{Hosts, own_addresses};
 use super::ingress::IngressChange;
 use super::ingress_ports::IngressPorts;
-use super::lease::{Leases, Publication};
+use super::lease::Leases;
 use super::metadata::{Documents, MetadataCall};
 use super::route_table::SharedRoutes;
 use super::routes::{ListId, Routes, Sight};
 use super::sync::Link;
-use super::takeover::{self, Own};
 use crate::metrics::DiscoveryMetrics;
-use crate::metrics::discovery::{OutcomeLabel, ReasonLabel};
+use crate::metrics::discovery::ReasonLabel;
 
 /// Who publishes and follows what. Made once; each configured registry gets a [`Desk`](super::Desk) at it.
 pub struct Catalog {
@@ -48,9 +47,9 @@ pub struct Catalog {
     pub(super) wake: Wake,
     routes: SharedRoutes,
     state: Mutex<State>,
-    ingress: Mutex<IngressPorts>,
+    pub(super) ingress: Mutex<IngressPorts>,
     /// Changes on their way to the call path; at most one per ingress port and change of it.
-    outbox: Mutex<VecDeque<IngressChange>>,
+    pub(super) outbox: Mutex<VecDeque<IngressChange>>,
     next_lease: AtomicU64,
 }
 
@@ -92,7 +91,6 @@ pub(super) struct State {
     pub(super) policy: Policy,
     pub(super) links: Vec<Arc<Link>>,
     pub(super) rules: BTreeMap<(usize, String), Vec<UnappliedRule>>,
-    own_addresses: Vec<IpAddr>,
     next_list: ListId,
 }
 
@@ -111,6 +109,22 @@ pub(super) struct List {
     pub(super) held: usize,
     /// Ends its task.
     pub(super) end: CancellationToken,
+}
+
+impl List {
+    /// Whether it is the list of this application.
+    pub(super) fn is_application(&self, application: &str) -> bool {
+        matches!(&self.target, Target::Application { name, .. } if &**name == application)
+    }
+
+    /// Whether one of its entries has this revision.
+    pub(super) fn has_revision(&self, revision: &str) -> bool {
+        let shown = self.shown.borrow();
+        shown
+            .iter()
+            .flat_map(|s| &s.instances)
+            .any(|i| i.revision() == Some(revision))
+    }
 }
 
 impl Catalog {
@@ -132,13 +146,12 @@ impl Catalog {
         let egress = Egress::open(&setup.protocols, data_dir);
         let spoken: Vec<Arc<str>> = setup.protocols.iter().map(|p| p.name.as_str().into()).collect();
         let routes = Routes::new();
-        let own_addresses = own_addresses();
         let mut own_listeners: std::collections::HashSet<SocketAddr> = setup.own_listeners.iter().copied().collect();
         own_listeners.extend(setup.protocols.iter().flat_map(|p| egress.listen(&p.name)));
         let policy = Policy {
             spoken: spoken.clone(),
             allows_loopback: setup.advertise.is_some_and(|ip| ip.is_loopback()),
-            own_hosts: own_addresses.iter().copied().chain(setup.advertise).collect(),
+            own_hosts: own_addresses().into_iter().chain(setup.advertise).collect(),
             own_listeners,
             ingress: ingress.by_ingress(),
         };
@@ -164,7 +177,6 @@ impl Catalog {
                 policy,
                 links: Vec::new(),
                 rules: BTreeMap::new(),
-                own_addresses,
                 next_list: 0,
             }),
             ingress: Mutex::new(ingress),
@@ -203,99 +215,6 @@ impl Catalog {
 
     pub(super) fn next_lease(&self) -> LeaseId {
         LeaseId(self.next_lease.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// The next change for the call path.
-    pub(super) fn next_change(&self) -> Option<IngressChange> {
-        lock(&self.outbox).pop_front()
-    }
-
-    /// Tries again to open ingress ports of the former run.
-    pub(super) fn open_missing_ingress(&self) -> bool {
-        let mut ingress = lock(&self.ingress);
-        let is_missing = ingress.open_missing();
-        self.send_changes(ingress.take_changes());
-        is_missing
-    }
-
-    /// Takes a publication over; see `Discovery::publish`.
-    pub(super) fn publish(
-        &self,
-        lease: LeaseId,
-        target: &Target,
-        instance: &remora_registry::Instance,
-    ) -> Result<Outward, PublishError> {
-        let taken = self.take_over(lease, target, instance);
-        let outcome = taken.as_ref().map_or_else(PublishError::reason, |_| "taken_over");
-        self.metrics.publish.get_or_create(&OutcomeLabel { outcome }).inc();
-        taken
-    }
-
-    fn take_over(
-        &self,
-        lease: LeaseId,
-        target: &Target,
-        instance: &remora_registry::Instance,
-    ) -> Result<Outward, PublishError> {
-        let Own { host, app_port } = takeover::outward(&self.setup, &self.state().own_addresses, instance)?;
-        let (port, table) = {
-            let mut ingress = lock(&self.ingress);
-            let assigned = ingress.assign(&instance.protocol, app_port);
-            let changes = ingress.take_changes();
-            let table = (!changes.is_empty()).then(|| ingress.by_ingress());
-            self.send_changes(changes);
-            (assigned, table)
-        };
-        let port = port.map_err(|cause| PublishError::NoIngress {
-            protocol: instance.protocol.to_string(),
-            app_port,
-            cause,
-        })?;
-        let outward = Outward { host, port, app_port };
-        let mut state = self.state();
-        let is_new_host = outward.host.parse().is_ok_and(|ip| state.policy.own_hosts.insert(ip));
-        let is_new_port = table.is_some();
-        if let Some(table) = table {
-            state.policy.ingress = table;
-        }
-        if is_new_host || is_new_port {
-            self.rebuild(&mut state, |_| true);
-        }
-        let Some(held) = state.leases.get_mut(lease) else {
-            return Ok(outward);
-        };
-        let what = instance
-            .key
-            .as_ref()
-            .map_or_else(|| target.name().to_string(), ToString::to_string);
-        let former = held.publications.insert(
-            (target.clone(), Arc::clone(&instance.id)),
-            Publication {
-                what: what.clone(),
-                protocol: Arc::clone(&instance.protocol),
-                outward: outward.clone(),
-            },
-        );
-        if former.is_none() {
-            let application = held.info.application.clone();
-            info!(
-                service = what,
-                application,
-                app_port,
-                host = outward.host,
-                port,
-                "published at our ingress"
-            );
-            self.metrics.publications.inc();
-        }
-        Ok(outward)
-    }
-
-    fn send_changes(&self, changes: Vec<IngressChange>) {
-        if !changes.is_empty() {
-            lock(&self.outbox).extend(changes);
-            self.wake.outbox.notify_one();
-        }
     }
 
     /// Takes a list's new state in: routes first, followers second.

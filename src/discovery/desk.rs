@@ -33,23 +33,19 @@ impl Desk {
         })
     }
 
+    /// Whether a followed list of this registry has the revision.
+    fn is_listed(&self, application: &str, revision: &str) -> bool {
+        let state = self.catalog.state();
+        let mut lists = state.lists.values().filter(|l| l.link == self.link.number);
+        lists.any(|l| l.is_application(application) && l.has_revision(revision))
+    }
+
     /// The document of a revision, once it is known; waits for it.
     async fn document(&self, application: &str, revision: &str) -> Option<Arc<Document>> {
         let mut changes = {
             let state = self.catalog.state();
             if let Some(known) = state.documents.known(application, revision) {
                 return Some(Arc::clone(known));
-            }
-            let lists = state.lists.values().filter(|l| l.link == self.link.number);
-            let is_listed = lists.filter(|l| &**l.target.name() == application).any(|l| {
-                let shown = l.shown.borrow();
-                shown
-                    .iter()
-                    .flat_map(|s| &s.instances)
-                    .any(|i| i.revision() == Some(revision))
-            });
-            if !is_listed {
-                return None;
             }
             state.documents.changes()
         };
@@ -131,12 +127,16 @@ impl Discovery for Desk {
 
     fn inward_metadata<'a>(&'a self, application: &'a str, revision: &'a str) -> BoxFuture<'a, Option<String>> {
         Box::pin(async move {
-            let (real, is_direct) = takeover::real_revision(revision);
-            let known = self.document(application, real).await?;
+            let mirrored = takeover::mirrored(revision);
             let speaks = |protocol: &str| self.catalog.spoken.iter().any(|p| &**p == protocol);
-            let shown = match is_direct {
-                false => document::inward(known.json.as_bytes(), &speaks, revision),
-                true => document::direct(known.json.as_bytes(), &speaks, revision),
+            let shown = if self.is_listed(application, revision) {
+                let known = self.document(application, revision).await?;
+                document::inward(known.json.as_bytes(), &speaks, revision)
+            } else if self.is_listed(application, &mirrored) {
+                let known = self.document(application, &mirrored).await?;
+                document::direct(known.json.as_bytes(), &speaks, revision)
+            } else {
+                return None;
             };
             shown.ok()
         })

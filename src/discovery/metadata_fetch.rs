@@ -22,11 +22,10 @@ pub(super) struct Fetch {
     pub(super) link: Arc<Link>,
     pub(super) application: Arc<str>,
     pub(super) revision: Arc<str>,
-    pub(super) instances: Vec<Arc<Instance>>,
 }
 
 impl Fetch {
-    /// Tries until it is there, all attempts are spent, or `end`.
+    /// Tries until it is there, no list has the revision any more, or `end`.
     pub(super) async fn run(self, end: CancellationToken) {
         tokio::select! {
             () = end.cancelled() => {}
@@ -40,9 +39,14 @@ impl Fetch {
     }
 
     async fn attempts(&self) {
-        for pause in FETCH_PAUSES {
+        let last = FETCH_PAUSES.last().copied().unwrap_or(FETCH_TIMEOUT);
+        for (attempt, pause) in FETCH_PAUSES.into_iter().chain(std::iter::repeat(last)).enumerate() {
             sleep(pause).await;
-            let outcome = match self.once().await {
+            let instances = self.instances();
+            if instances.is_empty() {
+                return;
+            }
+            let outcome = match self.once(&instances).await {
                 Ok(document) => {
                     self.put_in(document);
                     "fetched"
@@ -57,16 +61,28 @@ impl Fetch {
             if outcome == "fetched" {
                 return;
             }
+            if attempt == LOUD_ATTEMPT {
+                warn!(
+                    registry = &*self.link.name,
+                    application = &*self.application,
+                    revision = &*self.revision,
+                    reason = outcome,
+                    "the metadata of this revision cannot be had, its services have no route"
+                );
+            }
         }
-        warn!(
-            registry = &*self.link.name,
-            application = &*self.application,
-            revision = &*self.revision,
-            "the metadata of this revision cannot be had, its services have no route"
-        );
     }
 
-    async fn once(&self) -> Result<Document, &'static str> {
+    /// The instances that have the revision now.
+    fn instances(&self) -> Vec<Arc<Instance>> {
+        let state = self.catalog.state();
+        let lists = state.lists.values().filter(|l| l.is_application(&self.application));
+        let shown: Vec<_> = lists.filter_map(|l| l.shown.borrow().clone()).collect();
+        let all = shown.iter().flat_map(|s| &s.instances);
+        all.filter(|i| i.revision() == Some(&self.revision)).cloned().collect()
+    }
+
+    async fn once(&self, instances: &[Arc<Instance>]) -> Result<Document, &'static str> {
         let from_registry = self.link.registry.metadata(&self.application, &self.revision);
         if let Ok(Ok(Some(json))) = timeout(FETCH_TIMEOUT, from_registry).await
             && let Ok(document) = Document::read(&json)
@@ -74,13 +90,12 @@ impl Fetch {
             return Ok(document);
         }
         let mut reason = "metadata_no_instance";
-        let first = fastrand::usize(..self.instances.len().max(1));
-        for instance in self
-            .instances
+        let first = fastrand::usize(..instances.len().max(1));
+        for instance in instances
             .iter()
             .cycle()
             .skip(first)
-            .take(FETCH_INSTANCES.min(self.instances.len()))
+            .take(FETCH_INSTANCES.min(instances.len()))
         {
             match self.ask(instance).await {
                 Ok(document) => return Ok(document),
@@ -134,7 +149,7 @@ fn service_port(instance: &Instance) -> u16 {
         .unwrap_or(instance.port)
 }
 
-/// Attempts for one document, in about two minutes; a new list with the revision starts them anew.
+/// Before each attempt; the last one is repeated as long as a list has the revision.
 const FETCH_PAUSES: [Duration; 8] = [
     Duration::ZERO,
     Duration::from_millis(200),
@@ -148,3 +163,5 @@ const FETCH_PAUSES: [Duration; 8] = [
 /// Dubbo's own limit for this call is 5 s.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 const FETCH_INSTANCES: usize = 3;
+/// By then a provider that is starting would have answered.
+const LOUD_ATTEMPT: usize = 4;

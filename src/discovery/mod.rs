@@ -29,6 +29,7 @@ mod merge;
 mod metadata;
 mod metadata_fetch;
 mod metadata_rpc;
+mod publish;
 pub mod route_table;
 mod routes;
 mod snapshot;

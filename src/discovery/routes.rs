@@ -45,10 +45,20 @@ struct List {
     refused: Vec<(Arc<Instance>, Refusal)>,
 }
 
-#[derive(Default, PartialEq)]
+#[derive(Default)]
 struct Part {
     endpoints: Vec<Arc<Endpoint>>,
     timeout: Option<Duration>,
+}
+
+impl PartialEq for Part {
+    /// Most endpoints are the very same ones, so look at that first.
+    fn eq(&self, other: &Self) -> bool {
+        let pairs = || self.endpoints.iter().zip(&other.endpoints);
+        self.timeout == other.timeout
+            && self.endpoints.len() == other.endpoints.len()
+            && pairs().all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+    }
 }
 
 struct Made {
@@ -202,13 +212,16 @@ impl List {
         if is_name(&instance.host) {
             self.names.insert(Arc::clone(&instance.host));
         }
-        let marker = instance.app_port();
+        let is_marked = instance.app_port().is_some();
         for service in document.services.iter().filter(|s| sight.policy.speaks(&s.protocol)) {
-            // The document of a marked entry may still name the application's own port; the ingress is in the entry.
-            let port = match service.port {
-                Some(port) if Some(port) != marker => port,
-                _ => takeover::application_port(instance, &service.protocol),
+            let ingress = if is_marked {
+                takeover::announced_port(instance, &service.protocol)
+            } else {
+                None
             };
+            let port = ingress
+                .or(service.port)
+                .unwrap_or_else(|| takeover::application_port(instance, &service.protocol));
             let dialled = match endpoint::is_enabled(&service.params) {
                 true => sight.policy.dial(&instance.host, port, sight.hosts),
                 false => Err(Refusal::Disabled),

@@ -119,6 +119,7 @@ pub struct ProviderView {
     /// Whether a Remora published it.
     pub is_taken_over: bool,
     /// `dialled`, `shown as it is`, or why it is not dialled.
+    #[serde(rename = "use")]
     pub use_: &'static str,
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lists between registry, catalog and disk, and the tasks of the room. All of them end with the catalog's drain token.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use remora_registry::{Instance, Registry, RegistryState, Snapshot, Target};
+use remora_registry::{Registry, RegistryState, Snapshot, Target};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -219,36 +220,27 @@ impl Feeder {
         let wanted = self.wanted(&mut state.documents, &shown);
         self.catalog.show(&mut state, self.id, shown, self.guard.held().len());
         drop(state);
-        for (revision, instances) in wanted {
+        for revision in wanted {
             let fetch = Fetch {
                 catalog: Arc::clone(&self.catalog),
                 link: Arc::clone(&self.link),
                 application: Arc::clone(self.target.name()),
                 revision,
-                instances,
             };
             spawn(&self.catalog, fetch.run(self.end.clone()));
         }
     }
 
     /// Revisions that nobody fetches yet.
-    fn wanted(&self, documents: &mut Documents, list: &Snapshot) -> Vec<(Arc<str>, Vec<Arc<Instance>>)> {
-        let mut wanted: Vec<(Arc<str>, Vec<Arc<Instance>>)> = Vec::new();
+    fn wanted(&self, documents: &mut Documents, list: &Snapshot) -> Vec<Arc<str>> {
         if !matches!(self.target, Target::Application { .. }) {
-            return wanted;
+            return Vec::new();
         }
-        for instance in &list.instances {
-            let Some(revision) = instance.revision() else { continue };
-            if let Some((_, instances)) = wanted.iter_mut().find(|(r, _)| &**r == revision) {
-                instances.push(Arc::clone(instance));
-                continue;
-            }
-            let revision: Arc<str> = revision.into();
-            if documents.ask(self.target.name(), &revision) {
-                wanted.push((revision, vec![Arc::clone(instance)]));
-            }
-        }
-        wanted
+        let revisions: BTreeSet<&str> = list.instances.iter().filter_map(|i| i.revision()).collect();
+        let revisions = revisions.into_iter().map(Arc::<str>::from);
+        revisions
+            .filter(|revision| documents.ask(self.target.name(), revision))
+            .collect()
     }
 }
 

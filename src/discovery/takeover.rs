@@ -31,11 +31,16 @@ pub(super) struct Own {
     pub(super) app_port: u16,
 }
 
-/// The host to publish for an application's instance, and its own port.
+/// The host to publish for an application's instance, and its own port. `own_addresses` is asked only when the application
+/// registered a host that nobody else can dial.
 ///
 /// # Errors
 /// When it must be passed on unchanged.
-pub(super) fn outward(setup: &Setup, own_addresses: &[IpAddr], instance: &Instance) -> Result<Own, PublishError> {
+pub(super) fn outward(
+    setup: &Setup,
+    own_addresses: impl FnOnce() -> Vec<IpAddr>,
+    instance: &Instance,
+) -> Result<Own, PublishError> {
     if instance.params.get(Instance::MARKER).is_some() {
         return Err(PublishError::AlreadyTakenOver {
             host: instance.host.to_string(),
@@ -68,7 +73,7 @@ pub(super) fn outward(setup: &Setup, own_addresses: &[IpAddr], instance: &Instan
     }
     let host = match setup.advertise {
         Some(ip) => ip.to_string(),
-        None if is_nowhere(&instance.host) => own_addresses
+        None if is_nowhere(&instance.host) => own_addresses()
             .first()
             .map_or_else(|| instance.host.to_string(), IpAddr::to_string),
         None => instance.host.to_string(),
@@ -176,7 +181,7 @@ fn application_inward(taken: &[&Arc<Instance>], client: Client, egress: &Egress,
         }
         for instance in instances {
             let has_more = application::endpoints(instance).iter().any(|e| !speaks(&e.protocol));
-            let beside = || application::shown_direct(instance, &speaks, &direct_revision(revision));
+            let beside = || application::shown_direct(instance, &speaks, &mirrored(revision));
             if let Some(Ok(entry)) = has_more.then(beside) {
                 shown.push(entry);
             }
@@ -185,25 +190,36 @@ fn application_inward(taken: &[&Arc<Instance>], client: Client, egress: &Egress,
     shown
 }
 
-/// The revision under which the services that stay where they are can be read.
-pub(super) fn direct_revision(revision: &str) -> String {
-    format!("{revision}{DIRECT}")
-}
-
-/// The real revision behind a shown one, and whether it is the direct half.
-pub(super) fn real_revision(shown: &str) -> (&str, bool) {
-    match shown.strip_suffix(DIRECT) {
-        Some(revision) => (revision, true),
-        None => (shown, false),
-    }
+/// The revision under which the services that stay where they are can be read, and back again. Of the same shape as a
+/// real one, since a registry's paths are told apart by it; never the revision itself.
+pub(super) fn mirrored(revision: &str) -> String {
+    let mirror = |radix: u32| -> Option<String> {
+        revision
+            .chars()
+            .map(|c| char::from_digit(radix - 1 - c.to_digit(radix)?, radix))
+            .collect()
+    };
+    let is_plain = !revision.is_empty() && !revision.bytes().any(|b| b.is_ascii_uppercase());
+    let radix = if revision.len() == 32 { 16 } else { 10 };
+    let mirrored = is_plain.then(|| mirror(radix)).flatten();
+    mirrored.unwrap_or_else(|| match revision.strip_suffix(DIRECT) {
+        Some(revision) => revision.to_owned(),
+        None => format!("{revision}{DIRECT}"),
+    })
 }
 
 /// The port that an application-level entry has for a protocol.
 pub(super) fn application_port(instance: &Instance, protocol: &str) -> u16 {
+    announced_port(instance, protocol).unwrap_or(instance.port)
+}
+
+/// The port that an entry announces for a protocol. Of a taken-over one it is the ingress, whatever stands in a document
+/// that all hosts of the revision share.
+pub(super) fn announced_port(instance: &Instance, protocol: &str) -> Option<u16> {
     let endpoint = application::endpoints(instance)
         .into_iter()
         .find(|e| e.protocol == protocol);
-    endpoint.map_or(instance.port, |e| e.port)
+    endpoint.map(|e| e.port)
 }
 
 fn spoken_endpoint(instance: &Instance, speaks: &dyn Fn(&str) -> bool) -> Option<String> {

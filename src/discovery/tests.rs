@@ -447,7 +447,11 @@ async fn an_application_list_makes_routes_from_its_metadata() {
         (route.timeout, route.endpoints[0].weight),
         (Some(Duration::from_secs(7)), 9)
     );
-    let direct = house.desk.inward_metadata("demo", "r1-direct").await.unwrap();
+    let direct = house
+        .desk
+        .inward_metadata("demo", &super::takeover::mirrored("r1"))
+        .await
+        .unwrap();
     assert!(direct.contains("50051") && !direct.contains("EchoService"), "{direct}");
     assert_eq!(house.desk.inward_metadata("demo", "unknown").await, None);
 }

@@ -21,8 +21,7 @@ fn setup() -> Setup {
 }
 
 fn own(setup: &Setup, instance: &Instance) -> Result<(String, u16), &'static str> {
-    let machine = ["10.9.9.9".parse().unwrap()];
-    let own = outward(setup, &machine, instance);
+    let own = outward(setup, || vec!["10.9.9.9".parse().unwrap()], instance);
     own.map(|o| (o.host, o.app_port)).map_err(|e| e.reason())
 }
 
@@ -251,9 +250,23 @@ fn an_application_that_speaks_more_protocols_keeps_those_beside() {
     assert_eq!((&*shown[0].host, shown[0].revision()), ("2130706433", Some("r1")));
     assert_eq!(
         (&*shown[1].host, shown[1].port, shown[1].revision()),
-        ("10.0.0.1", 50051, Some("r1-direct"))
+        ("10.0.0.1", 50051, Some(mirrored("r1").as_str()))
     );
     let tri = node("10.0.0.1", "r1", r#"[{\"port\":50051,\"protocol\":\"tri\"}]"#, 50051);
     let shown = shown_of(app("demo"), vec![Arc::clone(&tri)], Client::Java);
     assert_eq!(shown, [Instance::clone(&tri)]);
+}
+
+#[test]
+fn a_mirrored_revision_has_the_shape_of_a_real_one_and_leads_back() {
+    for revision in ["5f1e1b5c5e8a4d3e9b6a7c8d9e0f1a2b", "0", "1234567890", "N/A", "r1", ""] {
+        let mirror = mirrored(revision);
+        assert_ne!(mirror, revision);
+        assert_eq!(mirrored(&mirror), revision);
+    }
+    assert!(
+        mirrored("5f1e1b5c5e8a4d3e9b6a7c8d9e0f1a2b")
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit())
+    );
 }
