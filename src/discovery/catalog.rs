@@ -22,12 +22,12 @@ use super::config::Setup;
 use super::egress::Egress;
 use super::endpoint::{Policy, Refusal};
 use super::error::DiscoveryError;
-use super::guard::{Probe, tcp_probe};
 use super::hosts::{Hosts, own_addresses};
 use super::ingress::IngressChange;
 use super::ingress_ports::IngressPorts;
 use super::lease::Leases;
 use super::metadata::{Documents, MetadataCall};
+use super::probe::{Probe, probe};
 use super::route_table::SharedRoutes;
 use super::routes::{ListId, Routes, Sight};
 use super::sync::Link;
@@ -56,7 +56,7 @@ pub struct Catalog {
 /// What reaches out to other hosts; tests bring their own.
 #[derive(Clone)]
 pub struct Tools {
-    /// Tells whether a port accepts connections.
+    /// Tells whether a provider that the registry lost is still there.
     pub probe: Probe,
     /// Asks an instance for the metadata of its revision.
     pub metadata_call: MetadataCall,
@@ -65,7 +65,7 @@ pub struct Tools {
 impl Default for Tools {
     fn default() -> Self {
         Self {
-            probe: tcp_probe(),
+            probe: probe(),
             metadata_call: super::metadata_rpc::metadata_call(),
         }
     }

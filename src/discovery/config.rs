@@ -45,8 +45,8 @@ impl Default for Config {
     }
 }
 
-/// Key `discovery.guard`: a provider list that suddenly loses most of its instances is held while their ports still accept
-/// connections. An ordinary scale-down, and a provider that was killed, are honoured.
+/// Key `discovery.guard`: a provider list that suddenly loses most of its instances is held while they still answer. An
+/// ordinary scale-down, and a provider that was killed, are honoured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuardConfig {
@@ -58,7 +58,7 @@ pub struct GuardConfig {
     pub min_instances: usize,
     /// For this long after a reconnect lists of any size are guarded: a registry that comes back emptied is the usual cause.
     pub after_reconnect: Span,
-    /// How often the ports of held instances are tried.
+    /// How often held instances are asked whether they are still there.
     pub probe_interval: Span,
 }
 

@@ -1,32 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Protection against lists that collapse: a registry that lost its data, or all sessions at once, says "nobody".
 //!
-//! When a list loses most of its instances at once, those that are missing are held as long as their ports accept
-//! connections, and for a limited time. Withdrawals that come one by one are believed, and so is a list that is
+//! When a list loses most of its instances at once, those that are missing are held as long as they answer (`probe.rs`),
+//! and for a limited time. Withdrawals that come one by one are believed, and so is a list that is
 //! replaced by another of its size. Only provider lists are guarded; rules may be emptied freely.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remora_registry::{BoxFuture, Instance, Snapshot};
+use remora_registry::{Instance, Snapshot};
 use tokio::time::Instant;
 
 use super::config::GuardConfig;
-
-/// Tells whether a port accepts connections.
-pub type Probe = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, bool> + Send + Sync>;
-
-/// The probe of real life: a TCP connection within a second, closed at once.
-pub fn tcp_probe() -> Probe {
-    Arc::new(|addr| {
-        Box::pin(async move {
-            let connected = tokio::time::timeout(PROBE_TIMEOUT, tokio::net::TcpStream::connect(addr)).await;
-            matches!(connected, Ok(Ok(_)))
-        })
-    })
-}
 
 /// What one list's guard remembers.
 #[derive(Default)]
@@ -85,15 +71,15 @@ impl Guard {
         &self.held
     }
 
-    /// Keeps of the held ones those whose port accepts; all go when the time is over. Says how many went.
-    pub(super) fn probed(&mut self, accepts: &[bool], now: Instant) -> usize {
+    /// Keeps of the held ones those that answer; all go when the time is over. Says how many went.
+    pub(super) fn probed(&mut self, answers: &[bool], now: Instant) -> usize {
         let before = self.held.len();
         if self.until.is_some_and(|until| now >= until) {
             self.let_go();
             return before;
         }
-        let mut accepts = accepts.iter();
-        self.held.retain(|_| accepts.next().copied().unwrap_or(false));
+        let mut answers = answers.iter();
+        self.held.retain(|_| answers.next().copied().unwrap_or(false));
         if self.held.is_empty() {
             self.let_go();
         }
@@ -111,7 +97,6 @@ fn place(instance: &Arc<Instance>) -> (&str, u16) {
     (&instance.host, instance.port)
 }
 
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A mass withdrawal that somebody meant, of providers that go on listening, is honoured after this.
 const MAX_HOLD: Duration = Duration::from_secs(600);
 
@@ -159,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_accept_goes_and_the_rest_goes_in_time() {
+    fn what_does_not_answer_goes_and_the_rest_goes_in_time() {
         let all = list(0..4);
         let now = Instant::now();
         let mut guard = Guard::default();

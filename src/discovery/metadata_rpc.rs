@@ -27,7 +27,8 @@ pub fn metadata_call() -> MetadataCall {
     })
 }
 
-async fn ask(addr: SocketAddr, application: &str, revision: &str) -> Result<Frame, MetadataError> {
+/// Asks, and gives whatever reply comes.
+pub(super) async fn ask(addr: SocketAddr, application: &str, revision: &str) -> Result<Frame, MetadataError> {
     let no_answer = |cause: String| MetadataError::NoAnswer { addr, cause };
     let broken = |error: std::io::Error| no_answer(error.to_string());
     let mut stream = TcpStream::connect(addr).await.map_err(broken)?;
@@ -58,12 +59,12 @@ const ID: StreamId = StreamId(1);
 const MAX_REPLY_BYTES: usize = 8 << 20;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
     /// A provider that answers `reply` to whatever comes, with the stream id of the question.
-    async fn provider(mut reply: Vec<u8>) -> SocketAddr {
+    pub(in crate::discovery) async fn provider(mut reply: Vec<u8>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -81,6 +82,14 @@ mod tests {
             stream.write_all(&reply).await.unwrap();
         });
         addr
+    }
+
+    pub(in crate::discovery) fn request() -> Frame {
+        let mut input = BytesMut::from(&metadata_request("a", "r", ID)[..]);
+        match Dubbo.decode(&mut input, 1 << 20) {
+            Ok(Decoded::Frame(frame)) => frame,
+            other => panic!("not a frame: {other:?}"),
+        }
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ mod merge;
 mod metadata;
 mod metadata_fetch;
 mod metadata_rpc;
+mod probe;
 mod publish;
 pub mod route_table;
 mod routes;
@@ -46,9 +47,9 @@ pub use config::{Config, GuardConfig, ProtocolPorts, Setup};
 pub use desk::Desk;
 pub use egress::Egress;
 pub use error::DiscoveryError;
-pub use guard::{Probe, tcp_probe};
 pub use ingress_ports::IngressRow;
 pub use metadata::{MetadataCall, MetadataError};
+pub use probe::{Knock, Probe};
 pub use status::{
     CatalogView, EgressView, LeaseView, ListView, ProviderView, PublicationView, RegistryView, RuleView, UnresolvedView,
 };

@@ -2,11 +2,12 @@
 //! Lists between registry, catalog and disk, and the tasks of the room. All of them end with the catalog's drain token.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use remora_registry::{Registry, RegistryState, Snapshot, Target};
+use remora_registry::{Instance, Registry, RegistryState, Snapshot, Target};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use super::hosts::resolve;
 use super::ingress::IngressChange;
 use super::metadata::{Document, Documents};
 use super::metadata_fetch::Fetch;
+use super::probe::Knock;
 use super::routes::ListId;
 use super::snapshot::{self, Lists};
 use crate::metrics::discovery::{OutcomeLabel, RegistryLabel};
@@ -172,7 +174,7 @@ impl Feeder {
         self.fresh = Some(fresh);
         if let Verdict::Holding(held) = verdict {
             self.catalog.metrics.collapses.inc();
-            warn!(registry = &*self.link.name, service = %self.target, held, "the list collapsed; its instances are held as long as their ports accept");
+            warn!(registry = &*self.link.name, service = %self.target, held, "the list collapsed; its instances are held as long as they answer");
         }
         self.show();
         if verdict != Verdict::Believed {
@@ -180,29 +182,30 @@ impl Feeder {
         }
     }
 
-    /// Tries the ports of what is held.
+    /// Asks after what is held.
     async fn probe(&mut self) {
-        let addresses: Vec<_> = {
+        let addresses: Vec<Option<(SocketAddr, Knock)>> = {
             let mut state = self.catalog.state();
             let state = &mut *state;
-            let held = self.guard.held().iter();
-            held.map(|i| state.policy.dial(&i.host, i.port, &mut state.hosts).ok())
+            let mut dial = |i: &Instance| state.policy.dial(&i.host, i.port, &mut state.hosts).ok();
+            self.guard
+                .held()
+                .iter()
+                .map(|i| Some((dial(i)?, Knock::at(i))))
                 .collect()
         };
-        let mut accepts = Vec::with_capacity(addresses.len());
+        let mut answers = Vec::with_capacity(addresses.len());
         for some in addresses.chunks(PROBES_AT_ONCE) {
-            let probes: Vec<_> = some
-                .iter()
-                .map(|a| a.map(|a| tokio::spawn((self.catalog.tools.probe)(a))))
-                .collect();
+            let probe = |(addr, knock)| tokio::spawn((self.catalog.tools.probe)(addr, knock));
+            let probes: Vec<_> = some.iter().map(|address| address.map(probe)).collect();
             for probe in probes {
-                accepts.push(match probe {
+                answers.push(match probe {
                     Some(probe) => probe.await.unwrap_or(false),
                     None => false,
                 });
             }
         }
-        let gone = self.guard.probed(&accepts, tokio::time::Instant::now());
+        let gone = self.guard.probed(&answers, tokio::time::Instant::now());
         if gone > 0 {
             info!(service = %self.target, gone, held = self.guard.held().len(), "held instances are let go");
             self.show();

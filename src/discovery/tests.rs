@@ -34,7 +34,7 @@ fn open(registry: Arc<Scripted>, data_dir: Option<&Path>, advertise: Option<IpAd
     let accepts = Arc::new(AtomicBool::new(true));
     let probe_answer = Arc::clone(&accepts);
     let tools = Tools {
-        probe: Arc::new(move |_| {
+        probe: Arc::new(move |_, _| {
             let answer = probe_answer.load(Ordering::SeqCst);
             Box::pin(async move { answer })
         }),
