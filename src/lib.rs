@@ -2,21 +2,21 @@
 //! Remora as a library: the rooms of the proxy, and what a custom binary needs to add plugins of its own.
 #![deny(unsafe_code)]
 
-/// Health, metrics, catalog and configuration over HTTP, loopback by default.
+// Health, metrics, catalog and configuration over HTTP, loopback by default.
 pub mod admin;
-/// The call path: listener, connection, dispatch, router, balancer, upstream, reply.
+// The call path: listener, connection, dispatch, router, balancer, upstream, reply.
 pub mod call;
-/// The command line.
+// The command line.
 pub mod cli;
-/// Configuration: model, loading, checking.
+// Configuration: model, loading, checking.
 pub mod config;
-/// `remora demo`: a provider, a consumer and two Remoras on this machine.
+// `remora demo`: a provider, a consumer and two Remoras on this machine.
 pub mod demo;
-/// Who publishes and follows what; the swap of addresses; last known lists.
+// Who publishes and follows what; the swap of addresses; last known lists.
 pub mod discovery;
-/// Signals, drain, readiness.
+// Logs, signals, readiness.
 pub mod lifecycle;
-/// Every metric name once, and the struct that is passed around.
+// Every metric name once, and the struct that is passed around.
 pub mod metrics;
 mod plugins;
 

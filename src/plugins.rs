@@ -4,10 +4,12 @@
 //! A binary of your own adds to it and is otherwise the same:
 //!
 //! ```no_run
-//! # fn my_protocol() -> std::sync::Arc<dyn remora_protocol::Protocol> { unimplemented!() }
-//! # fn main() -> std::process::ExitCode {
-//! remora::cli::main(remora::Plugins::default().with_protocol(my_protocol()))
-//! # }
+//! use std::{process::ExitCode, sync::Arc};
+//! # use remora_dubbo::Dubbo as MyProtocol;
+//!
+//! fn main() -> ExitCode {
+//!     remora::cli::main(remora::Plugins::default().with_protocol(Arc::new(MyProtocol)))
+//! }
 //! ```
 
 use std::sync::Arc;

@@ -8,9 +8,9 @@ fn check(yaml: &str) -> (Output, String) {
 }
 
 fn check_with(yaml: &str, flags: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("remora.yaml");
-    std::fs::write(&file, yaml).unwrap();
+    std::fs::write(&file, yaml).expect("the directory can be written");
     let output = Command::new(env!("CARGO_BIN_EXE_remora"))
         .env_clear()
         .envs(environment.iter().copied())
@@ -19,8 +19,9 @@ fn check_with(yaml: &str, flags: &[&str], environment: &[(&str, &str)]) -> (Outp
         .arg(&file)
         .args(flags)
         .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout.clone()).unwrap() + &String::from_utf8(output.stderr.clone()).unwrap();
+        .expect("cargo built the binary");
+    let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
     (output, said.replace(&file.display().to_string(), "remora.yaml"))
 }
 

@@ -107,8 +107,7 @@ fn files_of(src: &Path, room: &str) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(&folder) else {
             continue;
         };
-        for entry in entries {
-            let path = entry.unwrap().path();
+        for path in entries.flatten().map(|entry| entry.path()) {
             match path.is_dir() {
                 true => folders.push(path),
                 false if path.extension().is_some_and(|e| e == "rs") => files.push(path),

@@ -16,7 +16,7 @@ use crate::config::Address;
 pub use client::{Client, ClientError};
 pub use server::Admin;
 pub use views::{
-    CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, ListenerView, OddView,
+    CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, ListView, ListenerView, OddView,
     PublishedView, RegistryView, RouteView, RuleView, Views,
 };
 

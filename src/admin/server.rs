@@ -103,9 +103,12 @@ async fn serve_connection(
     views: Arc<Views>,
     closing: CancellationToken,
 ) -> Result<(), hyper::Error> {
-    let service = service_fn(move |request| {
-        let answer = answer(&request, &views);
-        async move { Ok::<_, Infallible>(answer) }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let views = Arc::clone(&views);
+        async move {
+            let answer = answer(request.method(), request.uri().path(), request.headers(), &views).await;
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -125,11 +128,7 @@ async fn serve_connection(
     }
 }
 
-fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
-    answer_to(request.method(), request.uri().path(), request.headers(), views)
-}
-
-pub(super) fn answer_to(method: &Method, path: &str, headers: &HeaderMap, views: &Views) -> Response<Full<Bytes>> {
+pub(super) async fn answer(method: &Method, path: &str, headers: &HeaderMap, views: &Views) -> Response<Full<Bytes>> {
     let allowed = match path {
         "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/config" | "/" => Method::GET,
         "/drain" => Method::POST,
@@ -152,7 +151,7 @@ pub(super) fn answer_to(method: &Method, path: &str, headers: &HeaderMap, views:
         "/readyz" => readyz(headers, views),
         "/metrics" => typed(StatusCode::OK, OPENMETRICS, (views.metrics)()),
         "/catalog" => json(StatusCode::OK, &(views.catalog)()),
-        "/connections" => json(StatusCode::OK, &(views.connections)()),
+        "/connections" => json(StatusCode::OK, &(views.connections)().await),
         "/config" => typed(StatusCode::OK, "application/yaml; charset=utf-8", views.config.clone()),
         "/drain" => {
             info!("drain asked for over the admin port");

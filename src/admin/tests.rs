@@ -8,7 +8,7 @@ use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::server::answer_to;
+use super::server::answer;
 use super::*;
 use crate::lifecycle::Readiness;
 
@@ -22,7 +22,7 @@ fn views(drain: CancellationToken) -> Views {
             version: "1".to_owned(),
             ..CatalogView::default()
         }),
-        connections: Box::new(ConnectionsView::default),
+        connections: Box::new(|| Box::pin(async { ConnectionsView::default() })),
         config: "workers: 1\n".to_owned(),
         drain,
     }
@@ -98,19 +98,19 @@ async fn a_page_of_a_foreign_site_reaches_nothing_but_health_and_metrics() {
             (Method::GET, "/config"),
         ] {
             assert_eq!(
-                answer_to(&method, page, headers, &views).status(),
+                answer(&method, page, headers, &views).await.status(),
                 StatusCode::FORBIDDEN,
                 "{page}"
             );
         }
         assert_eq!(
-            answer_to(&Method::GET, "/metrics", headers, &views).status(),
+            answer(&Method::GET, "/metrics", headers, &views).await.status(),
             StatusCode::OK
         );
     }
     assert!(!drain.is_cancelled());
     for host in ["127.0.0.1:15020", "localhost:15020", "[::1]:15020", "10.0.0.5"] {
-        let answer = answer_to(&Method::GET, "/config", &headers(host, None), &views);
+        let answer = answer(&Method::GET, "/config", &headers(host, None), &views).await;
         assert_eq!(answer.status(), StatusCode::OK, "{host}");
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "workers: 1\n");
     }

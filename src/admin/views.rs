@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use remora_registry::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +20,8 @@ pub struct Views {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// `/catalog`.
     pub catalog: Box<dyn Fn() -> CatalogView + Send + Sync>,
-    /// `/connections`.
-    pub connections: Box<dyn Fn() -> ConnectionsView + Send + Sync>,
+    /// `/connections`; the worker threads are asked.
+    pub connections: Box<dyn Fn() -> BoxFuture<'static, ConnectionsView> + Send + Sync>,
     /// `/config`: the effective configuration as YAML, secrets hidden.
     pub config: String,
     /// Cancelled by `POST /drain`.
@@ -46,6 +47,8 @@ pub struct CatalogView {
     pub registries: Vec<RegistryView>,
     /// Each application that is here.
     pub leases: Vec<LeaseView>,
+    /// Each followed list.
+    pub lists: Vec<ListView>,
     /// Where calls can go, by service key.
     pub routes: Vec<RouteView>,
     /// Rules that were kept from the applications.
@@ -86,8 +89,29 @@ pub struct LeaseView {
     pub peer: String,
     /// What it offers.
     pub publishes: Vec<PublishedView>,
-    /// What it follows.
-    pub follows: Vec<String>,
+    /// How many lists it follows.
+    pub follows: u64,
+}
+
+/// One followed list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListView {
+    /// `service` or `application`.
+    pub level: String,
+    /// Which registry.
+    pub registry: String,
+    /// Service or application name.
+    pub name: String,
+    /// Applications that follow it.
+    pub followers: Vec<String>,
+    /// `registry`, `disk` (last known), `unknown` (no list yet).
+    pub source: String,
+    /// Entries.
+    pub providers: u64,
+    /// Those of them that a Remora published.
+    pub taken_over: u64,
+    /// Entries that are held although the registry lost them.
+    pub held: u64,
 }
 
 /// One publication, before and after.
@@ -186,8 +210,24 @@ pub struct ConnectionView {
     pub protocol: String,
     /// The other end.
     pub peer: String,
+    /// Since it was opened, in ms.
+    pub age_ms: u64,
+    /// Since the other end was last heard, in ms.
+    pub silent_ms: u64,
     /// Calls waiting for their reply.
     pub in_flight: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Bytes waiting to be written.
+    pub queued_bytes: u64,
+    /// Belongs to one callback user alone.
+    pub is_pinned: bool,
+    /// The other end takes no new calls.
+    pub is_going_away: bool,
+    /// The worker thread that serves it.
+    pub worker: u64,
 }
 
 /// Calls of one side and protocol since the start.

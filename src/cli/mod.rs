@@ -4,6 +4,7 @@
 //! Exit codes: 0 done; 1 failed, with the reason on standard error; 2 the command line itself is wrong.
 
 mod check;
+mod registry;
 mod status;
 
 use std::net::IpAddr;
@@ -38,6 +39,15 @@ enum Command {
     Run(RunArgs),
     /// Validate the configuration and print it as it takes effect; exit 1 with file, line, key and reason
     Check(RunArgs),
+    /// The embedded registry alone, for several Remoras
+    Registry {
+        /// Where it listens
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2181")]
+        listen: Address,
+        /// Where it is kept; default: /var/lib/remora, else ~/.local/state/remora
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
     /// Who publishes, who follows, connections, calls, errors, registry state
     Status {
         #[command(flatten)]
@@ -108,6 +118,7 @@ pub fn main(plugins: Plugins) -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => Err(anyhow::anyhow!("run: {:?}", Overrides::from(args))),
         Command::Check(args) => check::check(&args.into(), &plugins),
+        Command::Registry { listen, data_dir } => block_on(registry::serve(listen, data_dir)),
         Command::Status { admin, json } => admin.client().and_then(|client| block_on(status::status(client, json))),
         Command::Wait { admin, timeout } => admin.client().and_then(|client| block_on(wait(client, timeout.0))),
         Command::Stop { admin, timeout } => admin.client().and_then(|client| block_on(stop(client, timeout.0))),
@@ -121,7 +132,7 @@ pub fn main(plugins: Plugins) -> ExitCode {
     }
 }
 
-/// Runs a short-lived command.
+/// Runs a command on this thread, the control thread.
 fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

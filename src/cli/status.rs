@@ -64,7 +64,7 @@ fn head(status: &Status, out: &mut Page) {
 fn applications(catalog: &CatalogView, out: &mut Page) {
     let rows = catalog.leases.iter().map(|l| {
         let name = if l.application.is_empty() { "?" } else { &l.application };
-        let (publishes, follows) = (l.publishes.len().to_string(), l.follows.len().to_string());
+        let (publishes, follows) = (l.publishes.len().to_string(), l.follows.to_string());
         vec![
             name.to_owned(),
             l.facade.clone(),
@@ -91,11 +91,20 @@ fn applications(catalog: &CatalogView, out: &mut Page) {
         &["application", "service", "its own address", "in the registry"],
         rows,
     );
-    let rows = catalog
-        .leases
-        .iter()
-        .flat_map(|l| l.follows.iter().map(|f| vec![l.application.clone(), f.clone()]));
-    out.table("Followed", &["application", "list"], rows);
+    let rows = catalog.lists.iter().map(|l| {
+        let followers = if l.followers.is_empty() {
+            "nobody now".to_owned()
+        } else {
+            l.followers.join(" ")
+        };
+        let providers = format!("{} ({} through a Remora)", l.providers, l.taken_over);
+        let source = match l.held {
+            0 => l.source.clone(),
+            held => format!("{}, {held} HELD", l.source),
+        };
+        vec![format!("{} {}", l.level, l.name), followers, providers, source]
+    });
+    out.table("Followed", &["list", "by", "providers", "as of"], rows);
 }
 
 fn routes(catalog: &CatalogView, out: &mut Page) {

@@ -248,6 +248,12 @@ impl Checker<'_> {
             );
             self.note("admin.listen", text);
         }
+        if let Err(error) = config.call.check() {
+            self.wrong(
+                format!("call.{}", error.key),
+                format!("{}; allowed: {}", error.found, error.allowed),
+            );
+        }
         match config.advertise {
             Some(ip) if ip.is_unspecified() || ip.is_multicast() => {
                 self.wrong(

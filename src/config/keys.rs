@@ -44,6 +44,12 @@ impl Keys {
         self.0.contains_key(key)
     }
 
+    /// Every key with a value.
+    #[cfg(test)]
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     fn add(&mut self, key: String, node: &Spanned<Node>) {
         match &node.value {
             Node::Map(entries) => {

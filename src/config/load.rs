@@ -37,6 +37,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// A configuration made by a program.
+    pub fn of(config: Config) -> Self {
+        Self {
+            config,
+            file: None,
+            environment: Vec::new(),
+            flags: Vec::new(),
+        }
+    }
+
     /// The name of the file that was read, if any.
     pub fn file(&self) -> Option<&str> {
         self.file.as_ref().map(|(name, _)| name.as_str())
@@ -90,12 +100,7 @@ pub fn load(overrides: &Overrides, environment: impl Fn(&str) -> Option<String>)
     let file = overrides.file.clone().or(named);
     let mut loaded = match &file {
         Some(path) => read_file(path)?,
-        None => Loaded {
-            config: Config::default(),
-            file: None,
-            environment: Vec::new(),
-            flags: Vec::new(),
-        },
+        None => Loaded::of(Config::default()),
     };
     lay_environment(&mut loaded, environment)?;
     lay_flags(&mut loaded, overrides);
@@ -203,7 +208,8 @@ fn lay_environment(loaded: &mut Loaded, environment: impl Fn(&str) -> Option<Str
         })*};
     }
     lay!(
-        registry, advertise, data_dir, facades, protocols, registries, publish, admin, workers, lifecycle, log
+        registry, advertise, data_dir, facades, protocols, registries, publish, admin, workers, call, discovery,
+        lifecycle, log
     );
     Ok(())
 }

@@ -22,3 +22,6 @@ pub use registry_url::RegistryUrl;
 pub use value::{Address, ByteSize, Door, PortRange, Span, ValueError};
 
 pub(crate) use value::text_value;
+
+#[cfg(test)]
+mod tests;

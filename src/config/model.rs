@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::registry_url::RegistryUrl;
 use super::value::{Address, Door, PortRange};
-use crate::{admin, lifecycle};
+use crate::{admin, call, discovery, lifecycle};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,7 +41,11 @@ pub struct Config {
     pub admin: admin::Config,
     /// Threads of the call path.
     pub workers: usize,
-    /// Start, drain.
+    /// The call path's limits.
+    pub call: call::Config,
+    /// Lists and takeover.
+    pub discovery: discovery::Config,
+    /// Drain.
     pub lifecycle: lifecycle::Config,
     /// Log levels and form.
     pub log: lifecycle::LogConfig,
@@ -60,6 +64,8 @@ impl Default for Config {
             admin: admin::Config::default(),
             // 60-80 thousand calls a second fit on one worker: a sidecar needs no more.
             workers: 1,
+            call: call::Config::default(),
+            discovery: discovery::Config::default(),
             lifecycle: lifecycle::Config::default(),
             log: lifecycle::LogConfig::default(),
         }

@@ -4,6 +4,7 @@
 //! Each worker counts in a shard of its own per (side, protocol), which a connection looks up once. A shard has one
 //! writer, so counting is a plain load and store; a scrape adds the shards up.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +58,23 @@ impl CallMetrics {
         });
         self.shards.lock().push(shard.clone());
         shard
+    }
+
+    /// Calls by side and protocol, and there by outcome; local replies by their reason. For `/connections`.
+    pub fn totals(&self) -> BTreeMap<(Side, &'static str), BTreeMap<&'static str, u64>> {
+        let mut totals: BTreeMap<_, BTreeMap<&'static str, u64>> = BTreeMap::new();
+        for shard in self.shards.lock().iter() {
+            let ends = CALL_ENDS
+                .iter()
+                .zip(&shard.calls)
+                .filter(|(end, _)| **end != "local_reply");
+            let reasons = LOCAL_REPLIES.iter().zip(&shard.local_replies);
+            let into = totals.entry((shard.side, shard.protocol)).or_default();
+            for (outcome, count) in ends.chain(reasons).filter(|(_, count)| count.get() > 0) {
+                *into.entry(outcome).or_default() += count.get();
+            }
+        }
+        totals
     }
 
     /// Sum of one counter over all workers, for `status` and tests.

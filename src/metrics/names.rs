@@ -60,3 +60,33 @@ pub const METADATA: &str = "remora_discovery_metadata_fetches";
 pub const SNAPSHOT_WRITES: &str = "remora_discovery_snapshot_writes";
 /// Time to take a changed list into the routes.
 pub const REBUILD: &str = "remora_discovery_rebuild_seconds";
+
+// The ZooKeeper facade; label `registry`.
+
+/// Connections of applications open now.
+pub const FACADE_CONNECTIONS: &str = "remora_facade_connections";
+/// Sessions of applications known now.
+pub const FACADE_SESSIONS: &str = "remora_facade_sessions";
+/// Requests by how they were served; label `way` is `relayed`, `owned` or `local`.
+pub const FACADE_REQUESTS: &str = "remora_facade_requests";
+/// Watch events made by the facade.
+pub const FACADE_EVENTS: &str = "remora_facade_events";
+/// Connections closed by the facade; label `reason`.
+pub const FACADE_CLOSED: &str = "remora_facade_closed";
+/// Times the real registry could not be reached, or was lost, for an application's session.
+pub const FACADE_UPSTREAM_FAILURES: &str = "remora_facade_upstream_failures";
+
+// The process.
+
+/// Version of Remora; always 1, label `version`.
+pub const BUILD_INFO: &str = "remora_build_info";
+/// 1 while new work may be sent here.
+pub const READY: &str = "remora_ready";
+/// Memory, in bytes.
+pub const PROCESS_RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
+/// Open file descriptors.
+pub const PROCESS_OPEN_FDS: &str = "process_open_fds";
+/// CPU time, in seconds.
+pub const PROCESS_CPU: &str = "process_cpu_seconds";
+/// When the process started, in seconds since 1970.
+pub const PROCESS_START_TIME: &str = "process_start_time_seconds";

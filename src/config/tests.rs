@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `conf/*.yaml` against the model.
+
+use std::path::Path;
+
+use super::keys::Keys;
+use super::*;
+
+fn conf(name: &str) -> (String, Loaded) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name);
+    let overrides = Overrides {
+        file: Some(path.clone()),
+        ..Overrides::default()
+    };
+    let loaded = load(&overrides, |_| None).unwrap_or_else(|error| panic!("{error}"));
+    (std::fs::read_to_string(path).unwrap(), loaded)
+}
+
+#[test]
+fn every_example_loads_and_passes_the_check() {
+    let served = crate::Plugins::default().served();
+    for name in ["minimal.yaml", "full.yaml", "zookeeper-dubbo.yaml"] {
+        let (_, loaded) = conf(name);
+        let notes = check(&loaded, &served).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        assert_eq!(notes, [], "{name}");
+    }
+}
+
+#[test]
+fn the_full_example_holds_every_key_of_the_model() {
+    let (text, _) = conf("full.yaml");
+    let shown = Keys::of(&text);
+    let defaults = serde_saphyr::to_string(&Config::default()).unwrap();
+    for key in Keys::of(&defaults).all() {
+        assert!(shown.holds(key), "conf/full.yaml lacks {key}");
+    }
+    // Keys that have no default, or are empty by default.
+    for key in [
+        "advertise",
+        "data_dir",
+        "publish[0].protocol",
+        "publish[0].service",
+        "publish[0].version",
+        "publish[0].group",
+        "publish[0].address",
+        "publish[0].params",
+        "facades.mesh",
+        "facades.dubbod",
+        "facades.sofaregistry",
+        "protocols.bolt",
+    ] {
+        assert!(shown.holds(key), "conf/full.yaml lacks {key}");
+    }
+    for form in ["# registries:", "embedded", "zookeeper://", "file:///"] {
+        assert!(text.contains(form), "conf/full.yaml does not show {form}");
+    }
+}
+
+#[test]
+fn the_full_example_shows_the_defaults() {
+    let (_, loaded) = conf("full.yaml");
+    let mut shown = loaded.config;
+    // What has no default is shown by example.
+    shown.advertise = None;
+    shown.data_dir = None;
+    shown.publish.clear();
+    shown.discovery.app_ports.clear();
+    for later in ["mesh", "dubbod", "sofaregistry"] {
+        assert_eq!(shown.facades.others.remove(later), Some(Door::Off));
+    }
+    assert_eq!(shown.protocols.0.remove("bolt"), Some(Door::Off));
+    let yaml = |config: &Config| serde_saphyr::to_string(config).unwrap();
+    assert_eq!(yaml(&shown), yaml(&Config::default()));
+}
+
+#[test]
+fn every_key_of_the_full_example_has_a_comment() {
+    let (text, _) = conf("full.yaml");
+    let mut above = "";
+    for line in text.lines() {
+        let is_key = line.contains(':') && !line.trim_start().starts_with('#');
+        if is_key {
+            let explains_itself = line.contains('#') || above.trim_start().starts_with('#');
+            let belongs_to_one = above.contains(':') && !above.trim().is_empty();
+            assert!(explains_itself || belongs_to_one, "no comment above `{line}`");
+        }
+        above = line;
+    }
+}
