@@ -148,13 +148,17 @@ impl Catalog {
         let routes = Routes::new();
         let mut own_listeners: std::collections::HashSet<SocketAddr> = setup.own_listeners.iter().copied().collect();
         own_listeners.extend(setup.protocols.iter().flat_map(|p| egress.listen(&p.name)));
-        let policy = Policy {
+        let mut policy = Policy {
             spoken: spoken.clone(),
             allows_loopback: setup.advertise.is_some_and(|ip| ip.is_loopback()),
             own_hosts: own_addresses().into_iter().chain(setup.advertise).collect(),
+            own_names: Default::default(),
             own_listeners,
             ingress: ingress.by_ingress(),
         };
+        for row in ingress.rows().iter().filter(|row| !row.host.is_empty()) {
+            policy.add_own_host(&row.host);
+        }
         let (changes, receiver) = mpsc::channel(INGRESS_CHANGES);
         let outbox = ingress.take_changes().into();
         let catalog = Arc::new(Self {

@@ -20,6 +20,8 @@ pub(super) struct Policy {
     pub(super) allows_loopback: bool,
     /// Addresses of this machine, and those that were published for it.
     pub(super) own_hosts: BTreeSet<IpAddr>,
+    /// Names that were published for this machine; what they resolve to here may be a loopback address.
+    pub(super) own_names: BTreeSet<String>,
     /// Ports of ours that are no ingress: egress, facades, admin.
     pub(super) own_listeners: HashSet<SocketAddr>,
     /// Ingress port -> the application behind it.
@@ -72,10 +74,21 @@ impl Policy {
         self.spoken.iter().any(|p| &**p == protocol)
     }
 
+    /// Takes in a host that is published for this machine; false if it is known already.
+    pub(super) fn add_own_host(&mut self, host: &str) -> bool {
+        match host.parse() {
+            Ok(ip) => self.own_hosts.insert(ip),
+            Err(_) => self.own_names.insert(host.to_owned()),
+        }
+    }
+
     /// The address to dial for `host`:`port`.
     pub(super) fn dial(&self, host: &Arc<str>, port: u16, hosts: &mut Hosts) -> Result<SocketAddr, Refusal> {
         let ip = match host.parse::<IpAddr>() {
             Ok(ip) => ip,
+            Err(_) if self.own_names.contains(&**host) && self.ingress.contains_key(&port) => {
+                return self.ingress.get(&port).copied().flatten().ok_or(Refusal::OwnListener);
+            }
             Err(_) => hosts.lookup(host).ok_or(Refusal::Unresolved)?,
         };
         let ip = ip.to_canonical();
@@ -219,6 +232,10 @@ mod tests {
     #[test]
     fn a_provider_on_this_host_is_called_without_a_second_hop() {
         assert_eq!(dial(&policy(), "10.0.0.5", 20881), Ok("127.0.0.1:20880".into()));
+        let mut named = policy();
+        assert!(named.add_own_host("provider.example") && !named.add_own_host("10.0.0.5"));
+        assert_eq!(dial(&named, "provider.example", 20881), Ok("127.0.0.1:20880".into()));
+        assert_eq!(dial(&named, "provider.example", 20900), Err("own_listener"));
     }
 
     #[test]

@@ -37,10 +37,11 @@ struct Ports {
     assigned: BTreeMap<u16, Slot>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone)]
 struct Slot {
     ingress: u16,
     is_open: bool,
+    host: String,
 }
 
 /// One line of the table, for `status` and the file.
@@ -52,6 +53,9 @@ pub struct IngressRow {
     pub app_port: u16,
     /// The ingress port in its place.
     pub ingress_port: u16,
+    /// The host it was last published with; empty if never.
+    #[serde(default)]
+    pub host: String,
 }
 
 impl IngressPorts {
@@ -84,6 +88,7 @@ impl IngressPorts {
                     let slot = Slot {
                         ingress: row.ingress_port,
                         is_open: row.ingress_port == first,
+                        host: row.host.clone(),
                     };
                     assigned.insert(row.app_port, slot);
                 }
@@ -108,7 +113,8 @@ impl IngressPorts {
         Ok(table)
     }
 
-    /// The ingress port of an application's port; assigns and opens one if it has none.
+    /// The ingress port of an application's port; assigns and opens one if it has none. It is kept on disk once it is
+    /// [published](Self::publish_with).
     ///
     /// # Errors
     /// Why none could be had.
@@ -135,8 +141,21 @@ impl IngressPorts {
         }
         let ingress = self.take_port(protocol, app_port)?;
         info!(protocol, app_port, ingress, "ingress port assigned");
-        self.keep();
         Ok(ingress)
+    }
+
+    /// Remembers the host that an assigned port is published with; true if it is another one than before.
+    pub(super) fn publish_with(&mut self, protocol: &str, app_port: u16, host: &str) -> bool {
+        let ports = self.protocols.iter_mut().find(|p| &*p.name == protocol);
+        let Some(slot) = ports.and_then(|p| p.assigned.get_mut(&app_port)) else {
+            return false;
+        };
+        if slot.host == host {
+            return false;
+        }
+        host.clone_into(&mut slot.host);
+        self.keep();
+        true
     }
 
     /// Tries again to open the ports of the former run that were taken; says whether any is still missing.
@@ -174,6 +193,7 @@ impl IngressPorts {
                 protocol: ports.name.to_string(),
                 app_port: *app_port,
                 ingress_port: slot.ingress,
+                host: slot.host.clone(),
             })
         });
         rows.collect()
@@ -208,6 +228,7 @@ impl IngressPorts {
             let slot = Slot {
                 ingress: ports.first,
                 is_open: true,
+                host: String::new(),
             };
             ports.assigned.insert(app_port, slot);
             self.changes.push(IngressChange::Assign {
@@ -229,6 +250,7 @@ impl IngressPorts {
                     let slot = Slot {
                         ingress: port,
                         is_open: true,
+                        host: String::new(),
                     };
                     ports.assigned.insert(app_port, slot);
                     return Ok(port);
@@ -244,7 +266,7 @@ impl IngressPorts {
         let ports = self.protocols.iter_mut().find(|p| &*p.name == protocol)?;
         let is_gone = |port: u16| TcpStream::connect_timeout(&app_address(port), LOCAL_CONNECT).is_err();
         let gone = ports.assigned.iter().find(|(app, slot)| slot.is_open && is_gone(**app));
-        let (old, slot) = gone.map(|(app, slot)| (*app, *slot))?;
+        let (old, slot) = gone.map(|(app, slot)| (*app, slot.clone()))?;
         info!(
             protocol,
             app_port = old,
@@ -252,12 +274,13 @@ impl IngressPorts {
             "nothing listens on this application port any more, its ingress port is given on"
         );
         ports.assigned.remove(&old);
+        let ingress = slot.ingress;
         ports.assigned.insert(app_port, slot);
         self.changes.push(IngressChange::Assign {
-            ingress: SocketAddr::new(ports.settings.ingress.ip(), slot.ingress),
+            ingress: SocketAddr::new(ports.settings.ingress.ip(), ingress),
             app: app_address(app_port),
         });
-        Some(slot.ingress)
+        Some(ingress)
     }
 
     fn keep(&self) {

@@ -45,6 +45,7 @@ impl Catalog {
         let (port, table) = {
             let mut ingress = lock(&self.ingress);
             let assigned = ingress.assign(&instance.protocol, app_port);
+            ingress.publish_with(&instance.protocol, app_port, &host);
             let changes = ingress.take_changes();
             let table = (!changes.is_empty()).then(|| ingress.by_ingress());
             self.send_changes(changes);
@@ -57,7 +58,7 @@ impl Catalog {
         })?;
         let outward = Outward { host, port, app_port };
         let mut state = self.state();
-        let is_new_host = outward.host.parse().is_ok_and(|ip| state.policy.own_hosts.insert(ip));
+        let is_new_host = state.policy.add_own_host(&outward.host);
         let is_new_port = table.is_some();
         if let Some(table) = table {
             state.policy.ingress = table;

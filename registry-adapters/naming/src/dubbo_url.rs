@@ -27,7 +27,7 @@ pub fn parse_child(child: &str) -> Result<Instance, NamingError> {
     let url = encoding::decode(child)?;
     let parts = Parts::of(url.as_bytes())?;
     let text = |range: &Range<usize>| url.get(range.clone()).unwrap_or_default();
-    let mut params = Vec::new();
+    let mut params = Vec::with_capacity(parts.pairs.len());
     for pair in &parts.pairs {
         params.push((text(&pair.key).to_owned(), text(&pair.value).to_owned()));
     }

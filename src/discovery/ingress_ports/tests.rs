@@ -16,6 +16,14 @@ fn settings(first: u16, range: PortRange) -> ProtocolPorts {
     }
 }
 
+/// Assigns and publishes.
+fn publish(table: &mut IngressPorts, app_port: u16) -> u16 {
+    let port = table.assign("dubbo", app_port).unwrap();
+    assert!(table.publish_with("dubbo", app_port, "10.0.0.5"));
+    assert!(!table.publish_with("dubbo", app_port, "10.0.0.5"));
+    port
+}
+
 fn one(port: u16) -> PortRange {
     PortRange {
         first: port,
@@ -45,8 +53,8 @@ fn a_restart_opens_every_known_port_again() {
     let dir = tempfile::tempdir().unwrap();
     let (first, range) = (free_port(), one(free_port()));
     let mut table = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
-    table.assign("dubbo", 20880).unwrap();
-    table.assign("dubbo", 30880).unwrap();
+    publish(&mut table, 20880);
+    publish(&mut table, 30880);
     let rows = table.rows();
     drop(table);
     let mut again = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
@@ -71,8 +79,8 @@ fn a_former_port_that_is_taken_is_tried_again_and_given_up_at_a_publication() {
     let range = one(taken);
     let mut table = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
     let running = TcpListener::bind("127.0.0.1:0").unwrap();
-    table.assign("dubbo", running.local_addr().unwrap().port()).unwrap();
-    table.assign("dubbo", 30880).unwrap();
+    publish(&mut table, running.local_addr().unwrap().port());
+    publish(&mut table, 30880);
     drop(table);
     let squatter = TcpListener::bind(("127.0.0.1", taken)).unwrap();
     let mut again = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
