@@ -239,7 +239,12 @@ impl Feeder {
         if !matches!(self.target, Target::Application { .. }) {
             return Vec::new();
         }
-        let revisions: BTreeSet<&str> = list.instances.iter().filter_map(|i| i.revision()).collect();
+        let revisions = list
+            .instances
+            .iter()
+            .filter_map(|i| i.revision())
+            .filter(|r| *r != NO_SERVICES);
+        let revisions: BTreeSet<&str> = revisions.collect();
         let revisions = revisions.into_iter().map(Arc::<str>::from);
         revisions
             .filter(|revision| documents.ask(self.target.name(), revision))
@@ -413,6 +418,8 @@ async fn write_lists(catalog: &Arc<Catalog>, link: &Arc<Link>) -> Duration {
     start.elapsed()
 }
 
+/// Dubbo's revision of an application that offers nothing (`EMPTY_REVISION`): there is no document.
+const NO_SERVICES: &str = "0";
 const PROBES_AT_ONCE: usize = 64;
 const LOOKUPS_AT_ONCE: usize = 16;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);

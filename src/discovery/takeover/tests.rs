@@ -141,6 +141,35 @@ fn the_name_stays_while_providers_come_and_go() {
 }
 
 #[test]
+fn the_order_of_the_list_does_not_matter() {
+    let mut list: Vec<_> = (0..40)
+        .map(|n| {
+            let group = [
+                "",
+                "group=g1",
+                "prefer.serialization=fastjson2,hessian2",
+                "dubbo.tag=gray",
+            ][n % 4];
+            provider(
+                &format!("10.0.0.{n}"),
+                20881,
+                &format!("timeout={n}&timestamp={}&zone={n}&{group}", n % 7),
+            )
+        })
+        .collect();
+    let sorted = |list: &[Arc<Instance>]| {
+        let mut shown = shown(list.to_vec());
+        shown.sort();
+        shown
+    };
+    let forward = sorted(&list);
+    list.reverse();
+    assert_eq!(sorted(&list), forward);
+    list.rotate_left(13);
+    assert_eq!(sorted(&list), forward);
+}
+
+#[test]
 fn entries_that_a_client_tells_apart_stay_apart() {
     let list = vec![
         provider("10.0.0.1", 1, ""),
