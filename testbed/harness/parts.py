@@ -57,6 +57,8 @@ class Parts:
             names = self.folder / "hosts"
             names.write_text(f"127.0.0.1 localhost\n{host.address} {os.uname().nodename}\n")
             flags.append(f"-Djdk.net.hosts.file={names}")
+        if role == "both":
+            flags.append("-Ddubbo.service.shutdown.wait=1000")
         argv = ["java", *JVM, *flags, "-cp", f"{classes}:{jars}/*", "demo.app.Main", role, "--registry", registry, *map(str, args)]
         return self._start(f"{role}-{line}", host, argv, env)
 

@@ -111,6 +111,11 @@ final class DubboLine implements Line {
     }
 
     @Override
+    public void probe(String key) {
+        ((org.apache.dubbo.rpc.service.EchoService) refs.get(key).get()).$echo("probe");
+    }
+
+    @Override
     public Object invoke(String key, String method, String[] types, Object[] args) {
         return ((GenericService) refs.get(key).get()).$invoke(method, types, args);
     }

@@ -54,27 +54,27 @@ final class Consumer {
         return new Suite(line, options).run(options.list("mix", DEFAULT_MIX));
     }
 
-    /** With {@code --check false} the provider may come later; says how long the first answer took. */
+    /** With {@code --check false} the provider may come later; says how long the first answer of each service took. */
     private void waitForProvider() throws Exception {
         if (options.flag("golden", false) || options.text("wait") == null) return;
-        EchoService echo = line.get("plain");
         long begin = System.currentTimeMillis();
         long until = begin + options.number("wait", 0) * 1000L;
-        int tries = 0;
-        while (true) {
-            tries++;
-            try {
-                echo.echo("first");
-                break;
-            } catch (RuntimeException e) {
-                if (System.currentTimeMillis() > until) throw e;
-                Thread.sleep(100);
-            }
-        }
         Map<String, Object> first = new LinkedHashMap<>();
         first.put("event", "first_answer");
+        for (Line.Ref ref : refs(options)) {
+            while (true) {
+                try {
+                    if (ref.generic) line.invoke(ref.key, "echo", new String[] {"java.lang.String"}, new Object[] {"probe"});
+                    else line.probe(ref.key);
+                    break;
+                } catch (RuntimeException e) {
+                    if (System.currentTimeMillis() > until) throw e;
+                    Thread.sleep(100);
+                }
+            }
+            first.put(ref.key + "_ms", System.currentTimeMillis() - begin);
+        }
         first.put("after_ms", System.currentTimeMillis() - begin);
-        first.put("tries", tries);
         Out.print(first);
     }
 }

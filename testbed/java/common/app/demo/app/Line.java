@@ -47,6 +47,9 @@ public interface Line {
     /** The proxy of a {@link Ref}, by its key. */
     <T> T get(String key);
 
+    /** Calls {@code $echo} of a {@link Ref}: returns when some provider answers, throws when none does. */
+    void probe(String key);
+
     /** Calls through the generic service of a {@link Ref}. */
     Object invoke(String key, String method, String[] types, Object[] args);
 

@@ -25,6 +25,10 @@ final class Suite {
 
     private final Line line;
     private final Options options;
+    // One listener for all: a provider takes one of a kind from each consumer by default.
+    private final Set<String> heard = java.util.concurrent.ConcurrentHashMap.newKeySet();
+    private final EchoListener listener = heard::add;
+    private int watches;
     private final String run = new UID().toString();
     private boolean clean = true;
     private int total;
@@ -230,10 +234,8 @@ final class Suite {
 
     private void callbacks(int calls) throws Exception {
         CallbackService service = line.get("callback");
-        Set<String> heard = java.util.Collections.newSetFromMap(new java.util.concurrent.ConcurrentHashMap<>());
-        EchoListener listener = heard::add;
         each("callback", calls, new LinkedHashMap<>(), n -> {
-            String key = "key" + n;
+            String key = "key" + watches++;
             expect(key, service.watch(key, 2, listener));
             long until = System.currentTimeMillis() + 3000;
             while (!(heard.contains(key + "-0") && heard.contains(key + "-1"))) {

@@ -100,6 +100,11 @@ final class DubboLine implements Line {
     }
 
     @Override
+    public void probe(String key) {
+        ((com.alibaba.dubbo.rpc.service.EchoService) proxies.get(key)).$echo("probe");
+    }
+
+    @Override
     public Object invoke(String key, String method, String[] types, Object[] args) {
         return ((GenericService) proxies.get(key)).$invoke(method, types, args);
     }
