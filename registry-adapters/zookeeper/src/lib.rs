@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! ZooKeeper: wire records, the backends of the relay, the embedded registry.
+//! ZooKeeper: wire records, the front door for applications, the embedded registry, the backends of both.
 //!
 //! Source: ZooKeeper 3.9 and captures of its clients, 3.4 to 3.9.
 #![forbid(unsafe_code)]
 
 pub mod backend;
+mod chroot;
 pub mod embedded;
+pub mod facade;
 pub mod wire;

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Moves the bytes of one application's connection: application <-> door <-> registry.
+//!
+//! When either side closes, the other is closed too: the application's client then does what it does when a server is
+//! lost. Its session stays in the registry for its timeout, and its state here as long.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use remora_registry::{Client, Discovery, Lease};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::Shared;
+use super::door::{Door, DoorError};
+use super::greeting::{self, Hello, Upstream};
+use super::session::{State, Visit};
+use super::stats::{Raised, Stats};
+use crate::wire::{ConnectRequest, WireError, split_frame};
+
+/// Serves one application until either side closes, it is superseded, or `drain` is cancelled.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    discovery: Arc<dyn Discovery>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    drain: CancellationToken,
+) {
+    let _counted = Raised::new(Arc::clone(&shared.stats), |stats| &stats.connections);
+    // Replies are small and waited for.
+    let _ = stream.set_nodelay(true);
+    let mut input = BytesMut::new();
+    let hello = tokio::select! {
+        () = drain.cancelled() => return,
+        hello = greeting::hear(&shared, &mut stream, &mut input) => hello,
+    };
+    let request = match hello {
+        Ok(Hello::Client(request)) => request,
+        Ok(Hello::Word) => return,
+        Err(e) => {
+            if let greeting::GreetingError::Wire(_) = e {
+                Stats::count(&shared.stats.malformed);
+            }
+            return debug!(registry = "zookeeper", %peer, cause = %e, "connection closed");
+        }
+    };
+    let opened = tokio::select! {
+        () = drain.cancelled() => return,
+        opened = greeting::open(&shared, &request) => opened,
+    };
+    let upstream = match opened {
+        Ok(upstream) => upstream,
+        Err(e) => {
+            shared.sessions.still_wanted(request.session_id);
+            return debug!(registry = "zookeeper", %peer, cause = %e, "connection closed, the registry is out of reach");
+        }
+    };
+    let mut out = BytesMut::new();
+    greeting::answer(&upstream.response, &mut out);
+    if !upstream.is_alive() {
+        shared.sessions.expired(request.session_id);
+        if stream.write_all(&out).await.is_ok() {
+            // The client reads the answer before it notices that the connection is closed.
+            let _ = stream.shutdown().await;
+        }
+        return;
+    }
+    let session = Session::enter(&shared, discovery, &request, upstream, peer, out).await;
+    session.run(stream, input, drain).await;
+}
+
+/// A connection whose session is open.
+struct Session {
+    door: Door,
+    visit: Visit,
+    timeout: Duration,
+    upstream: Box<dyn crate::backend::Duplex>,
+    up_input: BytesMut,
+    peer: SocketAddr,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("the application closed")]
+    AppClosed,
+    #[error("the registry closed")]
+    UpstreamClosed,
+    #[error("a frame of the application cannot be read: {0}")]
+    App(#[from] WireError),
+    #[error("{0}")]
+    Upstream(#[from] DoorError),
+    #[error("the session was closed by the application")]
+    SessionClosed,
+    #[error("another connection of the session took over, or it is gone")]
+    Superseded,
+    #[error("Remora lets go of its connections")]
+    Drained,
+    #[error("the application took no byte for {0:?}")]
+    SlowReader(Duration),
+}
+
+impl Session {
+    async fn enter(
+        shared: &Arc<Shared>,
+        discovery: Arc<dyn Discovery>,
+        request: &ConnectRequest,
+        upstream: Upstream,
+        peer: SocketAddr,
+        greeting: BytesMut,
+    ) -> Self {
+        let (visit, known) = shared.sessions.enter(upstream.response.session_id).await;
+        let is_unknown = known.is_none();
+        let mut state = known.unwrap_or_else(|| {
+            // go-zk does not know the read-only flag; Java's client always sends it.
+            let client = match request.read_only {
+                Some(_) => Client::Java,
+                None => Client::Plain,
+            };
+            let info = State::info(&shared.registry, peer.to_string());
+            Box::new(State::new(Lease::open(discovery, info), client, &shared.stats))
+        });
+        state.high = state.high.max(request.last_zxid_seen);
+        let is_behind = upstream.zxid.is_some_and(|zxid| zxid < state.high);
+        state.is_detached |= is_behind;
+        let mut door = Door::new(Arc::clone(shared), state, is_behind);
+        door.app_out = greeting;
+        if is_unknown && request.session_id != 0 {
+            door.learn();
+        } else {
+            door.resume_lists();
+        }
+        let millis = u64::try_from(upstream.response.timeout_ms).unwrap_or_default();
+        Self {
+            door,
+            visit,
+            timeout: Duration::from_millis(millis),
+            upstream: upstream.io,
+            up_input: upstream.input,
+            peer,
+        }
+    }
+
+    async fn run(mut self, mut stream: TcpStream, input: BytesMut, drain: CancellationToken) {
+        let end = match self.pump(&mut stream, input, &drain).await {
+            Ok(()) => End::SessionClosed,
+            Err(end) => end,
+        };
+        let shared = Arc::clone(&self.door.shared);
+        match &end {
+            End::App(_) => Stats::count(&shared.stats.malformed),
+            End::Upstream(_) | End::UpstreamClosed => Stats::count(&shared.stats.upstream_failures),
+            End::SlowReader(_) => Stats::count(&shared.stats.slow_readers),
+            _ => {}
+        }
+        debug!(registry = "zookeeper", peer = %self.peer, session = self.visit.id, cause = %end, "connection closed");
+        if self.door.is_closed {
+            shared.sessions.end(self.visit);
+        } else {
+            shared.sessions.leave(self.visit, self.door.state, self.timeout);
+        }
+    }
+
+    async fn pump(
+        &mut self,
+        stream: &mut TcpStream,
+        mut input: BytesMut,
+        drain: &CancellationToken,
+    ) -> Result<(), End> {
+        let (mut app_read, mut app_write) = stream.split();
+        let (mut up_read, mut up_write) = tokio::io::split(&mut self.upstream);
+        let config = self.door.shared.config.clone();
+        let cancel = self.visit.cancel.clone();
+        let door = &mut self.door;
+        let mut app_moved = Instant::now();
+        loop {
+            while door.takes_requests()
+                && let Some(frame) = split_frame(&mut input, config.max_frame_bytes)?
+            {
+                door.on_app_frame(frame)?;
+            }
+            while door.app_out.len() < config.buffer_bytes
+                && let Some(frame) = split_frame(&mut self.up_input, config.max_reply_bytes)?
+            {
+                door.on_upstream_frame(frame)?;
+            }
+            if door.is_closed && door.line.len() == 0 && door.app_out.is_empty() {
+                app_write.shutdown().await?;
+                return Ok(());
+            }
+            // Requests that waited for a place may have one now.
+            if door.takes_requests() && has_frame(&input) {
+                continue;
+            }
+            let stalled = match door.app_out.is_empty() {
+                true => None,
+                false => Some(app_moved + config.write_timeout),
+            };
+            let deadline = [door.deadline(), stalled].into_iter().flatten().min();
+            // Each arm is cancel safe: reads and writes of a buffer take or give nothing until they are done, and so does
+            // `join_next`.
+            tokio::select! {
+                () = drain.cancelled() => return Err(End::Drained),
+                () = cancel.cancelled() => return Err(End::Superseded),
+                n = write_some(&mut app_write, &mut door.app_out) => {
+                    n?;
+                    app_moved = Instant::now();
+                }
+                n = write_some(&mut up_write, &mut door.up_out) => n?,
+                n = read_some(&mut app_read, &mut input), if door.takes_requests() => {
+                    if n? == 0 {
+                        return Err(End::AppClosed);
+                    }
+                }
+                n = read_some(&mut up_read, &mut self.up_input), if door.app_out.len() < config.buffer_bytes => {
+                    if n? == 0 {
+                        return match door.is_closed {
+                            true => flush_rest(&mut app_write, door).await,
+                            false => Err(End::UpstreamClosed),
+                        };
+                    }
+                }
+                Some(done) = door.jobs.join_next(), if !door.jobs.is_empty() => {
+                    // A job that panicked was logged by the panic hook; what waits for it times out.
+                    if let Ok(done) = done {
+                        let was_empty = door.app_out.is_empty();
+                        door.on_done(done);
+                        if was_empty {
+                            app_moved = Instant::now();
+                        }
+                    }
+                }
+                () = sleep_to(deadline) => {
+                    if stalled.is_some_and(|at| at <= Instant::now()) {
+                        return Err(End::SlowReader(config.write_timeout));
+                    }
+                    door.on_deadline();
+                }
+            }
+            if door.app_out.is_empty() {
+                app_moved = Instant::now();
+            }
+        }
+    }
+}
+
+// The registry closes right behind its answer to `closeSession`, which may still be on its way to the application.
+async fn flush_rest(out: &mut (impl AsyncWrite + Unpin), door: &mut Door) -> Result<(), End> {
+    door.flush();
+    out.write_all(&door.app_out).await?;
+    out.shutdown().await?;
+    Ok(())
+}
+
+fn has_frame(input: &BytesMut) -> bool {
+    let Some(head) = input.first_chunk::<4>() else {
+        return false;
+    };
+    usize::try_from(i32::from_be_bytes(*head)).map_or(true, |length| input.len() >= length.saturating_add(4))
+}
+
+async fn write_some(out: &mut (impl AsyncWrite + Unpin), from: &mut BytesMut) -> std::io::Result<()> {
+    if from.is_empty() {
+        return std::future::pending().await;
+    }
+    match out.write_buf(from).await? {
+        0 => Err(std::io::ErrorKind::WriteZero.into()),
+        _ => Ok(()),
+    }
+}
+
+async fn read_some(from: &mut (impl AsyncRead + Unpin), into: &mut BytesMut) -> std::io::Result<usize> {
+    into.reserve(READ_BYTES);
+    from.read_buf(into).await
+}
+
+async fn sleep_to(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+const READ_BYTES: usize = 4096;

@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Lists of providers: reads answered from what discovery shows, with the watches kept here.
+//!
+//! A read of a list asks the registry for the directory itself, on the application's own session: whether it is there,
+//! whether the session may read it, its Stat. The names come from discovery.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use remora_registry::{Snapshot, Target};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::door::{Done, Door, Then};
+use super::line::Place;
+use super::list::{Change, Shown};
+use crate::wire::{ErrorCode, EventKind, Reply, ReplyHeader, Request, RequestHeader, Seq, Text, watcher_kind};
+
+/// A list that a session reads.
+#[derive(Debug)]
+pub(super) struct View {
+    list: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(super) shown: Shown,
+    pub(super) is_known: bool,
+    /// Version of the list that the application read last.
+    pub(super) read_version: Option<i32>,
+    pub(super) watches: Watches,
+}
+
+/// The application's watches around a list. They belong to a connection.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    /// One-shot, on the list.
+    pub(super) child: bool,
+    /// One-shot, on the directory's own data. The registry has it too.
+    pub(super) data: bool,
+    /// Persistent: 0 on the directory, 1 on everything below it as well. The registry has one on the directory.
+    pub(super) persistent: Option<i32>,
+    /// One-shot, on entries.
+    entries: HashSet<String>,
+    /// Persistent, on entries.
+    entries_for_good: HashSet<String>,
+}
+
+/// A read that is on its way.
+#[derive(Debug)]
+pub(super) struct ListRead {
+    dir: String,
+    place: Place,
+    xid: i32,
+    request: Request,
+    /// What the registry said about the directory.
+    zxid: i64,
+    stat: crate::wire::Stat,
+    /// Until when the list is waited for.
+    pub(super) deadline: Instant,
+}
+
+/// A list on its way through the job that waits for its change.
+pub(super) struct Followed {
+    dir: String,
+    list: watch::Receiver<Option<Arc<Snapshot>>>,
+}
+
+/// Watches on entries of one list; more are not kept (a client has one per entry it saw).
+const MAX_ENTRY_WATCHES: usize = 20_000;
+
+impl View {
+    pub(super) fn watch_entry(&mut self, name: &str, watch: bool) {
+        if watch && self.watches.entries.len() < MAX_ENTRY_WATCHES {
+            self.watches.entries.insert(name.to_owned());
+        }
+    }
+
+    pub(super) fn watch_entry_for_good(&mut self, name: &str) {
+        if self.watches.entries_for_good.len() < MAX_ENTRY_WATCHES {
+            self.watches.entries_for_good.insert(name.to_owned());
+        }
+    }
+
+    pub(super) fn is_entry_watched(&self, name: &str) -> bool {
+        self.watches.entries.contains(name) || self.watches.entries_for_good.contains(name)
+    }
+
+    pub(super) fn forget_entry(&mut self, name: &str) -> bool {
+        let once = self.watches.entries.remove(name);
+        self.watches.entries_for_good.remove(name) || once
+    }
+
+    /// Whether the list shown is the real one.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.is_known && self.shown.is_foreign
+    }
+}
+
+impl Door {
+    pub(super) fn dir_request(&mut self, head: RequestHeader, request: Request, frame: &Bytes, dir: &str) {
+        if self.state.is_raw {
+            return self.relay(head, request, frame, Then::Relay);
+        }
+        match request {
+            Request::GetChildren { .. } | Request::GetChildren2 { .. } => self.read_list(head, request, frame, dir),
+            Request::Exists { watch, .. } | Request::GetData { watch, .. } => {
+                let then = match watch || self.state.views.contains_key(dir) {
+                    true => Then::DirStat {
+                        dir: dir.to_owned(),
+                        watch,
+                    },
+                    false => Then::Relay,
+                };
+                self.relay(head, request, frame, then);
+            }
+            Request::GetAllChildrenNumber { .. } if self.state.views.contains_key(dir) => {
+                let dir = dir.to_owned();
+                self.relay(head, request, frame, Then::DirStat { dir, watch: false });
+            }
+            Request::AddWatch { mode, .. } => self.watch_list(head, dir, mode),
+            Request::CheckWatches { kind, .. } => self.check_list_watch(head, request, frame, dir, kind, false),
+            Request::RemoveWatches { kind, .. } => self.check_list_watch(head, request, frame, dir, kind, true),
+            other => self.relay(head, other, frame, Then::Relay),
+        }
+    }
+
+    fn read_list(&mut self, head: RequestHeader, request: Request, frame: &Bytes, dir: &str) {
+        if !self.follow(dir) || self.state.views.get(dir).is_some_and(View::is_relayed) {
+            return self.relay(head, request, frame, Then::Relay);
+        }
+        super::stats::Stats::count(&self.shared.stats.owned);
+        let place = self.line.reserve();
+        let read = ListRead {
+            dir: dir.to_owned(),
+            place,
+            xid: head.xid,
+            zxid: 0,
+            stat: crate::wire::Stat::default(),
+            deadline: Instant::now() + self.shared.config.first_list_wait,
+            request,
+        };
+        let own = Request::GetData {
+            path: Text::from(dir),
+            // The directory's end must be heard of while its list is watched.
+            watch: read.wants_watch(),
+        };
+        self.send_own(own, head.xid, Some(place), Then::List(Box::new(read)));
+    }
+
+    /// The directory was asked for; the list may be known or not.
+    pub(super) fn list_read(&mut self, mut read: Box<ListRead>, head: ReplyHeader, reply: Option<Reply>) {
+        let Some(Reply::Data { stat, .. }) = reply else {
+            let err = if head.err.is_ok() {
+                ErrorCode::SYSTEM_ERROR
+            } else {
+                head.err
+            };
+            return self.fill_error(read.place, read.xid, head.zxid, err, super::line::Origin::Upstream);
+        };
+        read.zxid = head.zxid;
+        read.stat = stat;
+        match self.state.views.get(&read.dir) {
+            Some(view) if !view.is_known => self.waiting.push(*read),
+            _ => self.answer_read(*read),
+        }
+    }
+
+    /// Answers a read with the list as it is now.
+    fn answer_read(&mut self, mut read: ListRead) {
+        let Some(view) = self.state.views.get_mut(&read.dir).filter(|view| !view.is_relayed()) else {
+            // Nothing of discovery's in it, or an operator's tool by now.
+            let (xid, place) = (read.xid, Some(read.place));
+            return self.send_own(read.request, xid, place, Then::Relay);
+        };
+        if read.wants_watch() {
+            view.watches.child = true;
+        }
+        view.read_version = Some(view.shown.version());
+        view.shown.adjust(&mut read.stat);
+        let children: Seq<Text> = view.shown.names().map(Text::from).collect();
+        let reply = match read.request {
+            Request::GetChildren { .. } => Reply::Children(children),
+            _ => Reply::Children2 {
+                children,
+                stat: read.stat,
+            },
+        };
+        let head = ReplyHeader {
+            xid: read.xid,
+            zxid: read.zxid,
+            err: ErrorCode::OK,
+        };
+        self.fill(Some(read.place), head, &reply);
+    }
+
+    /// Reads whose list did not come in time are answered with what there is, and hear of the list by their watch.
+    pub(super) fn answer_late_reads(&mut self) {
+        let now = Instant::now();
+        let (late, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|read| read.deadline <= now);
+        self.waiting = still;
+        for read in late {
+            tracing::warn!(
+                registry = "zookeeper",
+                list = read.dir,
+                "list not known in time, shown empty"
+            );
+            self.answer_read(read);
+        }
+    }
+
+    /// Starts to follow a list. `false` if there are too many.
+    pub(super) fn follow(&mut self, dir: &str) -> bool {
+        if self.state.views.contains_key(dir) {
+            return true;
+        }
+        let Some(target) = self.shared.roots.target(dir) else {
+            return false;
+        };
+        if self.state.views.len() >= self.shared.config.max_lists {
+            return false;
+        }
+        if let Target::Service { namespace, .. } = &target {
+            self.shared.saw_namespace(namespace);
+        }
+        let list = self.discovery().follow(self.lease(), &target);
+        let view = View {
+            list: list.clone(),
+            shown: Shown::default(),
+            is_known: false,
+            read_version: None,
+            watches: Watches::default(),
+        };
+        self.state.views.insert(dir.to_owned(), view);
+        self.wait_for_change(Followed {
+            dir: dir.to_owned(),
+            list,
+        });
+        self.refresh(dir);
+        true
+    }
+
+    /// Takes up the lists that the session had read on an earlier connection.
+    pub(super) fn resume_lists(&mut self) {
+        let dirs: Vec<String> = self.state.views.keys().cloned().collect();
+        for dir in dirs {
+            if let Some(view) = self.state.views.get_mut(&dir) {
+                view.watches = Watches::default();
+                let list = view.list.clone();
+                self.wait_for_change(Followed { dir: dir.clone(), list });
+                self.refresh(&dir);
+            }
+        }
+    }
+
+    fn wait_for_change(&mut self, mut followed: Followed) {
+        self.jobs.spawn(async move {
+            if followed.list.changed().await.is_err() {
+                // Discovery is going down; the list stays as it is.
+                std::future::pending::<()>().await;
+            }
+            Done::Changed(followed)
+        });
+    }
+
+    pub(super) fn list_changed(&mut self, followed: Followed) {
+        let dir = followed.dir.clone();
+        if !self.state.views.contains_key(&dir) {
+            return;
+        }
+        self.wait_for_change(followed);
+        self.refresh(&dir);
+        let (ready, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|read| read.dir == dir && self.state.views.get(&dir).is_none_or(|view| view.is_known));
+        self.waiting = still;
+        for read in ready {
+            self.answer_read(read);
+        }
+    }
+
+    pub(super) fn refresh_all(&mut self) {
+        let dirs: Vec<String> = self.state.views.keys().cloned().collect();
+        for dir in dirs {
+            self.refresh(&dir);
+        }
+    }
+
+    /// Brings the shown list up to date and fires what is watched.
+    pub(super) fn refresh(&mut self, dir: &str) {
+        let discovery = self.discovery();
+        let client = self.state.client;
+        let stamp = self.state.next_stamp();
+        let Some(view) = self.state.views.get_mut(dir) else {
+            return;
+        };
+        let Some(snapshot) = view.list.borrow_and_update().clone() else {
+            return;
+        };
+        let was_relayed = view.is_relayed();
+        let is_first = !view.is_known && view.read_version.is_none();
+        let changes = view.shown.refresh(&snapshot, discovery.as_ref(), client, stamp);
+        view.is_known = true;
+        let is_relayed = view.is_relayed();
+        if !is_first && was_relayed != is_relayed {
+            // The watch stands at the other place. An event too many is looked at and forgotten.
+            view.watches.child = false;
+            return self.fire(EventKind::NodeChildrenChanged, dir);
+        }
+        if is_relayed {
+            return;
+        }
+        // What a client would have found there when it set its watch is not news to it.
+        if !is_first {
+            self.fire_changes(dir, &changes);
+        }
+    }
+
+    fn fire_changes(&mut self, dir: &str, changes: &[Change]) {
+        let Some(view) = self.state.views.get_mut(dir) else {
+            return;
+        };
+        let below = view.watches.persistent == Some(1);
+        let mut events = Vec::new();
+        let mut moved = false;
+        for change in changes {
+            let (kind, name) = match change {
+                Change::Created(name) => (EventKind::NodeCreated, name),
+                Change::Deleted(name) => (EventKind::NodeDeleted, name),
+                Change::DataChanged(name) => (EventKind::NodeDataChanged, name),
+            };
+            moved |= kind != EventKind::NodeDataChanged;
+            let once = view.watches.entries.remove(name);
+            if once || below || view.watches.entries_for_good.contains(name) {
+                events.push((kind, format!("{dir}/{name}")));
+            }
+        }
+        let is_listed = moved && std::mem::take(&mut view.watches.child);
+        if is_listed || (moved && view.watches.persistent == Some(0)) {
+            events.push((EventKind::NodeChildrenChanged, dir.to_owned()));
+        }
+        for (kind, path) in events {
+            self.fire(kind, &path);
+        }
+    }
+
+    /// What the application watched is shown in another way from now on.
+    pub(super) fn fire_everything(&mut self) {
+        let dirs: Vec<String> = self.state.views.keys().cloned().collect();
+        for dir in dirs {
+            if let Some(view) = self.state.views.get_mut(&dir)
+                && std::mem::take(&mut view.watches.child)
+            {
+                self.fire(EventKind::NodeChildrenChanged, &dir);
+            }
+        }
+        for read in std::mem::take(&mut self.waiting) {
+            let (xid, place) = (read.xid, Some(read.place));
+            self.send_own(read.request, xid, place, Then::Relay);
+        }
+    }
+
+    // ---- watches ----
+
+    /// `addWatch` on a list: the registry keeps one for the directory itself, the entries' events are made here.
+    fn watch_list(&mut self, head: RequestHeader, dir: &str, mode: i32) {
+        self.follow(dir);
+        let place = self.line.reserve();
+        let request = Request::AddWatch {
+            path: Text::from(dir),
+            mode: if matches!(mode, 0 | 1) { 0 } else { mode },
+        };
+        let then = Then::DirWatch {
+            dir: dir.to_owned(),
+            mode,
+        };
+        self.send(head, request, place, then);
+    }
+
+    /// `checkWatches` and `removeWatches` on a list. The registry has watches of ours too, so the answer is known here
+    /// only; persistent ones are removed there as well.
+    fn check_list_watch(
+        &mut self,
+        head: RequestHeader,
+        request: Request,
+        frame: &Bytes,
+        dir: &str,
+        kind: i32,
+        removes: bool,
+    ) {
+        let Some(view) = self.state.views.get_mut(dir).filter(|view| !view.is_relayed()) else {
+            return self.relay(head, request, frame, Then::Relay);
+        };
+        let watches = &mut view.watches;
+        let is_any = kind == watcher_kind::ANY;
+        let child = watches.child && (is_any || kind == watcher_kind::CHILDREN);
+        let data = watches.data && (is_any || kind == watcher_kind::DATA);
+        let persistent = match watches.persistent {
+            Some(0) => is_any || kind == watcher_kind::PERSISTENT,
+            Some(_) => is_any || kind == watcher_kind::PERSISTENT_RECURSIVE,
+            None => false,
+        };
+        if removes {
+            watches.child &= !child;
+            watches.data &= !data;
+            if persistent {
+                watches.persistent = None;
+                let path = Text::from(dir);
+                let kind = watcher_kind::PERSISTENT;
+                self.send_own(Request::RemoveWatches { path, kind }, 0, None, Then::Ignore);
+            }
+        }
+        self.answer_watcher(head, child || data || persistent);
+    }
+
+    /// An event of the registry on the directory of a list. `true` if the application is to see it.
+    pub(super) fn dir_event(&mut self, dir: &str, kind: i32) -> bool {
+        let Some(view) = self.state.views.get_mut(dir).filter(|view| !view.is_relayed()) else {
+            return true;
+        };
+        let watches = &mut view.watches;
+        match EventKind::from_wire(kind) {
+            Some(EventKind::NodeChildrenChanged) => false,
+            Some(EventKind::NodeDeleted) => {
+                let once = std::mem::take(&mut watches.data) | std::mem::take(&mut watches.child);
+                once || watches.persistent.is_some()
+            }
+            Some(EventKind::NodeCreated) => std::mem::take(&mut watches.data) || watches.persistent.is_some(),
+            Some(EventKind::NodeDataChanged) => {
+                let passes = std::mem::take(&mut watches.data) || watches.persistent.is_some();
+                if watches.child {
+                    // Our own watch on the directory went with it.
+                    self.watch_dir(dir);
+                }
+                passes
+            }
+            _ => true,
+        }
+    }
+
+    /// The reply to a read of the directory itself.
+    pub(super) fn dir_stat(&mut self, dir: &str, watch: bool, err: ErrorCode, reply: Option<Reply>) -> Option<Reply> {
+        let arms = err.is_ok() || err == ErrorCode::NO_NODE;
+        if watch
+            && arms
+            && self.follow(dir)
+            && let Some(view) = self.state.views.get_mut(dir)
+        {
+            view.watches.data = true;
+        }
+        let mut reply = reply?;
+        if let Some(view) = self.state.views.get_mut(dir)
+            && view.is_known
+            && !view.shown.is_foreign
+        {
+            match &mut reply {
+                Reply::Stat(stat) | Reply::Data { stat, .. } => view.shown.adjust(stat),
+                Reply::Number(number) => *number = i32::try_from(view.shown.names().len()).unwrap_or(i32::MAX),
+                _ => {}
+            }
+        }
+        Some(reply)
+    }
+}
+
+impl ListRead {
+    fn wants_watch(&self) -> bool {
+        matches!(
+            self.request,
+            Request::GetChildren { watch: true, .. } | Request::GetChildren2 { watch: true, .. }
+        )
+    }
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A list as one session is shown it.
+//!
+//! The real children of a list are replaced by what discovery makes of them; children that are not discovery's stay.
+//! Everything that a client may compare is kept in agreement with the list shown, not with the real one: `numChildren`,
+//! `cversion`, `pzxid`, the Stat of each entry.
+//! Not here: watches and replies (`dirs.rs`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use remora_naming::{application, dubbo_url};
+use remora_registry::{Client, Discovery, Instance, Snapshot, Target};
+use tracing::warn;
+
+use crate::wire::Stat;
+
+/// The list shown for one directory.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    entries: BTreeMap<String, Entry>,
+    /// Nothing in it is discovery's: the real directory is shown.
+    pub(super) is_foreign: bool,
+    /// What stands in for the directory's `cversion` and `pzxid`; `None` until the directory was read once.
+    figures: Option<(i32, i64)>,
+    /// Changes of the list since.
+    changes: i32,
+    /// zxid of the last change.
+    changed_at: i64,
+}
+
+/// An entry of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Made by discovery; exists here only.
+    Made(Made),
+    /// A real child that is not discovery's; requests on it are relayed.
+    Foreign,
+}
+
+/// An entry that exists here only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Made {
+    /// Its data: empty for a provider URL, JSON for an application's instance.
+    pub(super) data: Bytes,
+    created: i64,
+    modified: i64,
+    version: i32,
+    created_ms: i64,
+    modified_ms: i64,
+}
+
+/// A difference between two lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    Created(String),
+    Deleted(String),
+    DataChanged(String),
+}
+
+impl Shown {
+    /// Replaces the list by what `snapshot` shows; `stamp` is the zxid to give to what changed.
+    pub(super) fn refresh(
+        &mut self,
+        snapshot: &Snapshot,
+        discovery: &dyn Discovery,
+        client: Client,
+        stamp: i64,
+    ) -> Vec<Change> {
+        let foreign = foreign_children(snapshot);
+        self.is_foreign = snapshot.instances.is_empty() && !foreign.is_empty();
+        let mut next: BTreeMap<String, Bytes> = BTreeMap::new();
+        let stored: HashMap<&str, &Instance> = snapshot.instances.iter().map(|i| (&*i.id, &**i)).collect();
+        for instance in discovery.inward(snapshot, client) {
+            let is_untouched = stored.get(&*instance.id).is_some_and(|stored| **stored == instance);
+            match printed(&snapshot.target, &instance, is_untouched) {
+                Ok((name, data)) => drop(next.insert(name, data)),
+                Err(e) => warn!(list = %snapshot.target, reason = e.reason(), "an entry cannot be shown"),
+            }
+        }
+        self.replace(next, foreign, stamp)
+    }
+
+    fn replace(&mut self, next: BTreeMap<String, Bytes>, foreign: Vec<Arc<str>>, stamp: i64) -> Vec<Change> {
+        let now = now_ms();
+        let mut changes = Vec::new();
+        let mut old = std::mem::take(&mut self.entries);
+        for (name, data) in next {
+            let entry = match old.remove(&name) {
+                Some(Entry::Made(made)) if made.data == data => made,
+                Some(Entry::Made(made)) => {
+                    changes.push(Change::DataChanged(name.clone()));
+                    Made {
+                        data,
+                        modified: stamp,
+                        modified_ms: now,
+                        version: made.version.wrapping_add(1),
+                        ..made
+                    }
+                }
+                _ => {
+                    changes.push(Change::Created(name.clone()));
+                    Made {
+                        data,
+                        created: stamp,
+                        modified: stamp,
+                        version: 0,
+                        created_ms: now,
+                        modified_ms: now,
+                    }
+                }
+            };
+            self.entries.insert(name, Entry::Made(entry));
+        }
+        for name in foreign {
+            if old.remove(&*name).is_none() && !self.entries.contains_key(&*name) {
+                changes.push(Change::Created(name.to_string()));
+            }
+            self.entries.entry(name.to_string()).or_insert(Entry::Foreign);
+        }
+        changes.extend(old.into_keys().map(Change::Deleted));
+        let moved = changes.iter().filter(|c| !matches!(c, Change::DataChanged(_))).count();
+        if moved > 0 {
+            self.changes = self.changes.wrapping_add(i32::try_from(moved).unwrap_or(i32::MAX));
+            self.changed_at = stamp;
+        }
+        changes
+    }
+
+    /// Number of the list's version; another number is another list.
+    pub(super) fn version(&self) -> i32 {
+        self.changes
+    }
+
+    /// The entry called `name`.
+    pub(super) fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// The names in order.
+    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The directory's own Stat, made to agree with the list.
+    pub(super) fn adjust(&mut self, stat: &mut Stat) {
+        let (cversion, pzxid) = *self.figures.get_or_insert((stat.cversion, stat.pzxid));
+        stat.cversion = cversion.wrapping_add(self.changes);
+        stat.pzxid = pzxid.max(self.changed_at);
+        stat.num_children = i32::try_from(self.entries.len()).unwrap_or(i32::MAX);
+    }
+}
+
+impl Made {
+    /// Its Stat.
+    pub(super) fn stat(&self) -> Stat {
+        Stat {
+            czxid: self.created,
+            mzxid: self.modified,
+            ctime: self.created_ms,
+            mtime: self.modified_ms,
+            version: self.version,
+            data_length: i32::try_from(self.data.len()).unwrap_or(i32::MAX),
+            pzxid: self.created,
+            ..Stat::default()
+        }
+    }
+
+    /// zxid of its last change.
+    pub(super) fn modified(&self) -> i64 {
+        self.modified
+    }
+}
+
+/// Real children that are not discovery's, to be shown as they are. A provider URL that cannot be read is not among them:
+/// the application could not read it either.
+fn foreign_children(snapshot: &Snapshot) -> Vec<Arc<str>> {
+    let is_service = matches!(snapshot.target, Target::Service { .. });
+    let names = snapshot.malformed.iter();
+    names
+        .filter(|name| !(is_service && dubbo_url::is_provider_child(name)))
+        .cloned()
+        .collect()
+}
+
+/// Name and data of an entry. One that discovery left alone keeps its stored form, byte for byte.
+fn printed(
+    target: &Target,
+    instance: &Instance,
+    is_untouched: bool,
+) -> Result<(String, Bytes), remora_naming::NamingError> {
+    match target {
+        Target::Service { .. } if is_untouched => Ok((instance.id.to_string(), Bytes::new())),
+        Target::Service { .. } => Ok((dubbo_url::print_child(instance), Bytes::new())),
+        Target::Application { .. } if is_untouched => {
+            Ok((instance.id.to_string(), Bytes::copy_from_slice(instance.raw.as_bytes())))
+        }
+        Target::Application { .. } => {
+            let (name, json) = application::print(instance)?;
+            Ok((name, Bytes::from(json)))
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The front door: a ZooKeeper for applications that relays to the real one and owns discovery's paths.
+//!
+//! ```text
+//! application --TCP--> connection.rs --frames--> door.rs -+- requests.rs  relayed, rewritten or answered
+//!                                                         +- publish.rs   what it publishes, outward
+//!                                                         +- dirs.rs list.rs  lists that it is shown, inward
+//!                                                         +- rewatch.rs multi.rs rules.rs frozen.rs
+//!                                                         `- line.rs      replies in the order of the requests
+//! ```
+//! One upstream session per application session, id and password untouched: its ephemerals are its own, and live through
+//! a restart of Remora that is shorter than the session timeout.
+
+mod config;
+mod connection;
+mod dirs;
+mod door;
+mod frozen;
+mod greeting;
+mod line;
+mod list;
+mod multi;
+mod names;
+mod paths;
+mod publish;
+mod replies;
+mod requests;
+mod rewatch;
+mod rules;
+mod session;
+mod stats;
+mod words;
+
+use std::collections::{HashMap, HashSet};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, UnappliedRule};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+pub use self::config::Config;
+use self::paths::Roots;
+use self::session::Sessions;
+pub use self::stats::Stats;
+use crate::backend::Backend;
+use crate::chroot::Chroot;
+
+pub use self::paths::dir_of;
+
+/// The door, bound to its port.
+pub struct ZookeeperFacade {
+    listener: TcpListener,
+    raw: Option<TcpListener>,
+    shared: Arc<Shared>,
+}
+
+/// What the connections of one door share.
+pub(crate) struct Shared {
+    config: Config,
+    roots: Roots,
+    chroot: Chroot,
+    stats: Arc<Stats>,
+    backend: Arc<dyn Backend>,
+    /// Which configured registry this is.
+    registry: Arc<str>,
+    sessions: Sessions,
+    /// What was reported of each place, to report changes only.
+    reported_rules: Mutex<HashMap<String, Vec<UnappliedRule>>>,
+    /// Roots below which services were seen; who lists one is an operator's tool.
+    namespaces: Mutex<HashSet<String>>,
+}
+
+// As many roots as one shop can have; paths are the application's words.
+const MAX_NAMESPACES: usize = 1_000;
+
+impl ZookeeperFacade {
+    /// Binds the door's ports.
+    ///
+    /// # Errors
+    /// `Bind` with the key that changes the port.
+    pub fn bind(config: Config, backend: Arc<dyn Backend>, registry: &str) -> Result<Self, FacadeError> {
+        let listener = listen(config.listen, "facades.zookeeper.listen")?;
+        let raw = match config.raw {
+            Some(addr) => Some(listen(addr, "facades.zookeeper.raw")?),
+            None => None,
+        };
+        let shared = Shared {
+            roots: Roots::new(config.service_roots.clone(), config.application_roots.clone()),
+            chroot: Chroot::new(backend.chroot()),
+            stats: Arc::default(),
+            backend,
+            registry: registry.into(),
+            sessions: Sessions::default(),
+            reported_rules: Mutex::default(),
+            namespaces: Mutex::new(HashSet::from(["/dubbo".to_owned(), "/sofa-rpc".to_owned()])),
+            config,
+        };
+        Ok(Self {
+            listener,
+            raw,
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.shared.config.listen)
+    }
+
+    /// What it counts.
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.shared.stats)
+    }
+}
+
+impl Facade for ZookeeperFacade {
+    fn name(&self) -> &'static str {
+        "zookeeper"
+    }
+
+    fn banner(&self) -> String {
+        let addr = self.local_addr();
+        format!(
+            "zookeeper {addr} -> {}; set the registry address zookeeper://{addr} in the application",
+            self.shared.backend.describe()
+        )
+    }
+
+    fn serve(
+        self: Box<Self>,
+        discovery: Arc<dyn Discovery>,
+        drain: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), FacadeError>> {
+        Box::pin(self.run(discovery, drain))
+    }
+}
+
+impl ZookeeperFacade {
+    async fn run(self: Box<Self>, discovery: Arc<dyn Discovery>, drain: CancellationToken) -> Result<(), FacadeError> {
+        let listener = tokio_listener(self.listener)?;
+        let raw = self.raw.map(tokio_listener).transpose()?;
+        let shared = self.shared;
+        let mut connections = JoinSet::new();
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            tokio::select! {
+                () = drain.cancelled() => break,
+                _ = sweep.tick() => shared.sessions.sweep(),
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) if connections.len() < shared.config.max_connections => {
+                        let work = connection::serve(
+                            Arc::clone(&shared), Arc::clone(&discovery), stream, peer, drain.clone(),
+                        );
+                        connections.spawn(work);
+                    }
+                    Ok((_, peer)) => {
+                        Stats::count(&shared.stats.refused);
+                        warn!(registry = "zookeeper", %peer, "connection refused, there are as many as allowed");
+                    }
+                    Err(e) => accept_failed(&e).await,
+                },
+                accepted = accept_raw(raw.as_ref()) => match accepted {
+                    Ok(stream) if connections.len() < shared.config.max_connections => {
+                        connections.spawn(relay_raw(Arc::clone(&shared), stream, drain.clone()));
+                    }
+                    Ok(_) => Stats::count(&shared.stats.refused),
+                    Err(e) => accept_failed(&e).await,
+                },
+            }
+        }
+        while connections.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+async fn accept_raw(listener: Option<&tokio::net::TcpListener>) -> std::io::Result<tokio::net::TcpStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
+/// The raw door: bytes to the registry and back.
+async fn relay_raw(shared: Arc<Shared>, mut stream: tokio::net::TcpStream, drain: CancellationToken) {
+    let mut upstream = match shared.backend.connect().await {
+        Ok(upstream) => upstream,
+        Err(e) => {
+            Stats::count(&shared.stats.upstream_failures);
+            debug!(registry = "zookeeper", reason = e.reason(), %e, "raw connection closed");
+            return;
+        }
+    };
+    tokio::select! {
+        () = drain.cancelled() => {}
+        ended = tokio::io::copy_bidirectional(&mut stream, &mut upstream) => {
+            if let Err(e) = ended {
+                debug!(registry = "zookeeper", cause = %e, "raw connection closed");
+            }
+        }
+    }
+}
+
+// Out of file descriptors, mostly: others close theirs meanwhile.
+async fn accept_failed(e: &std::io::Error) {
+    warn!(registry = "zookeeper", cause = %e, "cannot accept, trying again");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+impl Shared {
+    /// Told that services stand below `namespace`.
+    fn saw_namespace(&self, namespace: &str) {
+        let mut known = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        // Dubbo 3 lists the root of applications to see whether the registry is there.
+        let is_root_of_applications = self.application_root().as_ref() == namespace;
+        if known.len() < MAX_NAMESPACES && !is_root_of_applications && !known.contains(namespace) {
+            known.insert(namespace.to_owned());
+        }
+    }
+
+    /// Whether services stand below `path`.
+    fn is_namespace(&self, path: &str) -> bool {
+        let known = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        known.contains(path)
+    }
+
+    /// The root that application-level lists are kept below.
+    fn application_root(&self) -> Arc<str> {
+        let first = self.config.application_roots.first();
+        first.map_or("/services", |root| root.trim_end_matches('/')).into()
+    }
+}
+
+fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, FacadeError> {
+    let bind = || {
+        let listener = TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bind().map_err(|cause| FacadeError::Bind { addr, key, cause })
+}
+
+fn tokio_listener(listener: TcpListener) -> Result<tokio::net::TcpListener, FacadeError> {
+    tokio::net::TcpListener::from_std(listener).map_err(|e| FacadeError::Stopped {
+        facade: "zookeeper",
+        cause: e.to_string(),
+    })
+}
+
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

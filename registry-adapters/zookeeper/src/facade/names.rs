@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Names that an application published: its own form, and the form that stands in the registry.
+//!
+//! Dead ones are remembered too, as long as there is room: a watch set after a delete must meet the next create.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use remora_registry::{Instance, Target};
+
+/// Both forms of what one session published.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    own: HashMap<String, Own>,
+    by_registry: HashMap<String, String>,
+    /// Ephemerals found when an unknown session came back, whose own form was not asked for yet.
+    learned: HashMap<String, Own>,
+}
+
+/// A published node.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    /// Its path in the registry.
+    pub(super) registry_path: String,
+    pub(super) target: Target,
+    /// As the application wrote it.
+    pub(super) instance: Instance,
+    /// Its data: as the application wrote it, and as it stands in the registry; `None` where they are the same.
+    pub(super) data: Option<(Bytes, Bytes)>,
+    /// Whether it stands, as far as we know.
+    pub(super) is_live: bool,
+}
+
+/// Most names kept for one session; further ones are passed on unchanged. A large provider has some thousand.
+const MAX_NAMES: usize = 50_000;
+
+impl Names {
+    /// The node that the application calls `path`.
+    pub(super) fn own(&self, path: &str) -> Option<&Own> {
+        self.own.get(path)
+    }
+
+    pub(super) fn own_mut(&mut self, path: &str) -> Option<&mut Own> {
+        self.own.get_mut(path)
+    }
+
+    /// What the application calls the node at `registry_path`.
+    pub(super) fn app_path(&self, registry_path: &str) -> Option<&str> {
+        self.by_registry.get(registry_path).map(String::as_str)
+    }
+
+    /// Remembers a name. `false` when there is no room.
+    pub(super) fn insert(&mut self, path: &str, own: Own) -> bool {
+        if self.own.len() >= MAX_NAMES && !self.own.contains_key(path) {
+            self.own.retain(|_, own| own.is_live);
+            let own = &self.own;
+            self.by_registry.retain(|_, path| own.contains_key(path));
+            if self.own.len() >= MAX_NAMES {
+                return false;
+            }
+        }
+        self.learned.remove(&own.registry_path);
+        self.by_registry.insert(own.registry_path.clone(), path.to_owned());
+        if let Some(old) = self.own.insert(path.to_owned(), own)
+            && self
+                .own
+                .get(path)
+                .is_some_and(|new| new.registry_path != old.registry_path)
+        {
+            self.by_registry.remove(&old.registry_path);
+        }
+        true
+    }
+
+    /// Remembers an ephemeral that was found; its `instance` has the application's own port.
+    pub(super) fn learn(&mut self, own: Own) {
+        if self.learned.len() < MAX_NAMES {
+            self.learned.insert(own.registry_path.clone(), own);
+        }
+    }
+
+    /// Whether an ephemeral was found whose own form may have this port.
+    pub(super) fn may_be_learned(&self, target: &Target, port: u16) -> bool {
+        self.learned
+            .values()
+            .any(|own| own.instance.port == port && own.target == *target)
+    }
+
+    pub(super) fn is_learned(&self, registry_path: &str) -> bool {
+        self.learned.contains_key(registry_path)
+    }
+
+    /// Takes the ephemeral that was found for this port.
+    pub(super) fn take_learned(&mut self, target: &Target, port: u16) -> Option<Own> {
+        let found = |own: &&Own| own.instance.port == port && own.target == *target;
+        let path = self.learned.values().find(found)?.registry_path.clone();
+        self.learned.remove(&path)
+    }
+
+    /// A host that the application published.
+    pub(super) fn any_host(&self) -> Option<Arc<str>> {
+        self.own.values().map(|own| Arc::clone(&own.instance.host)).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remora_naming::dubbo_url;
+
+    fn own(registry_path: &str) -> Own {
+        Own {
+            registry_path: registry_path.to_owned(),
+            target: Target::Service {
+                namespace: "/dubbo".into(),
+                name: "a.B".into(),
+            },
+            instance: dubbo_url::parse_child("dubbo%3A%2F%2F10.0.0.5%3A20880%2Fa.B").unwrap(),
+            data: None,
+            is_live: true,
+        }
+    }
+
+    #[test]
+    fn a_name_moved_elsewhere_leaves_nothing_behind() {
+        let mut names = Names::default();
+        names.insert("/a", own("/x"));
+        names.insert("/a", own("/y"));
+        assert_eq!(names.app_path("/x"), None);
+        assert_eq!(names.app_path("/y"), Some("/a"));
+        names.insert("/a", own("/y"));
+        assert_eq!(names.app_path("/y"), Some("/a"));
+    }
+}

@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What applications publish: nodes rewritten outward on their way to the registry, and known under their own form here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use remora_naming::{NamingError, application, dubbo_url, metadata};
+use remora_registry::{Instance, Outward, PublishError, ServiceKey, Target};
+use tracing::{debug, info, warn};
+
+use super::door::{Door, Then};
+use super::names::Own;
+use super::paths::Shape;
+use crate::wire::request::{Create, SetData};
+use crate::wire::{CreateMode, ErrorCode, EventKind, Reply, Request, RequestHeader, Text};
+
+/// Why a node is passed on as the application wrote it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unchanged {
+    #[error("it is none of discovery's")]
+    Foreign,
+    #[error(transparent)]
+    Naming(#[from] NamingError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+impl Unchanged {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Foreign => "foreign",
+            Self::Naming(e) => e.reason(),
+            Self::Publish(e) => e.reason(),
+        }
+    }
+}
+
+impl Door {
+    pub(super) fn create_child(
+        &mut self,
+        head: RequestHeader,
+        create: Create,
+        frame: &Bytes,
+        path: &str,
+        dir: &str,
+        name: &str,
+    ) {
+        match self.outward_create(&create, path, dir, name) {
+            Ok(create) => {
+                let place = self.line.reserve();
+                let then = Then::Create {
+                    app_path: path.to_owned(),
+                };
+                self.send(head, Request::Create(create), place, then);
+            }
+            Err(cause) => {
+                log_unchanged(&cause, path);
+                self.relay(head, Request::Create(create), frame, Then::Relay);
+            }
+        }
+    }
+
+    /// The create to send in a create's place.
+    pub(super) fn outward_create(
+        &mut self,
+        create: &Create,
+        path: &str,
+        dir: &str,
+        name: &str,
+    ) -> Result<Create, Unchanged> {
+        let fits = CreateMode::from_wire(create.flags).is_some_and(|mode| !mode.is_sequential());
+        if !fits {
+            return Err(Unchanged::Foreign);
+        }
+        let data = create.data.clone().unwrap_or_default();
+        self.publish_child(path, dir, name, &data).map(|own| Create {
+            path: Text::from(own.registry_path),
+            data: match own.data {
+                Some((_, data)) => Some(data),
+                None => create.data.clone(),
+            },
+            ..create.clone()
+        })
+    }
+
+    /// Publishes an entry with discovery and remembers both of its forms.
+    fn publish_child(&mut self, path: &str, dir: &str, name: &str, data: &Bytes) -> Result<Own, Unchanged> {
+        let own = self.own_form(dir, name, data)?;
+        self.state.name(own.instance.params.get("application"));
+        if !self.state.names.insert(path, own.clone()) {
+            return Err(Unchanged::Foreign);
+        }
+        if let Target::Service { namespace, .. } = &own.target {
+            self.shared.saw_namespace(namespace);
+        }
+        Ok(own)
+    }
+
+    fn own_form(&mut self, dir: &str, name: &str, data: &Bytes) -> Result<Own, Unchanged> {
+        let target = self.shared.roots.target(dir).ok_or(Unchanged::Foreign)?;
+        let (instance, registry_name, registry_data) = match &target {
+            Target::Service { .. } => {
+                if !dubbo_url::is_provider_child(name) {
+                    return Err(Unchanged::Foreign);
+                }
+                let instance = dubbo_url::parse_child(name)?;
+                self.notice_release(instance.params.get("release"));
+                let outward = self.publish(&target, &instance)?;
+                let registry_name = dubbo_url::with_outward(name, &outward)?;
+                (instance, registry_name, None)
+            }
+            Target::Application { .. } => {
+                let instance = application::parse(name, data)?.ok_or(Unchanged::Foreign)?;
+                let outward = self.publish(&target, &instance)?;
+                let (registry_name, json) = application::with_outward(name, data, &outward)?;
+                (instance, registry_name, Some(Bytes::from(json)))
+            }
+        };
+        Ok(Own {
+            registry_path: format!("{dir}/{registry_name}"),
+            target,
+            instance,
+            // Copied: the frame's buffer would stay for as long as the node does.
+            data: registry_data.map(|ours| (Bytes::copy_from_slice(data), ours)),
+            is_live: false,
+        })
+    }
+
+    fn publish(&self, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
+        self.state
+            .lease
+            .discovery()
+            .publish(self.state.lease.id(), target, instance)
+    }
+
+    /// The reply to a create that was rewritten.
+    pub(super) fn created(&mut self, app_path: &str, err: ErrorCode) {
+        match err {
+            // It is not there yet, and will be tried again once its parents are; or it is there.
+            ErrorCode::NO_NODE => {}
+            ErrorCode::OK | ErrorCode::NODE_EXISTS => {
+                if let Some(own) = self.state.names.own_mut(app_path) {
+                    own.is_live = true;
+                }
+                if err.is_ok() {
+                    info!(registry = "zookeeper", path = app_path, "published");
+                    if self.state.absent_watches.remove(app_path) {
+                        self.fire(EventKind::NodeCreated, app_path);
+                    }
+                }
+            }
+            _ => self.withdraw(app_path),
+        }
+    }
+
+    /// The reply to a delete that was rewritten.
+    pub(super) fn deleted(&mut self, app_path: &str, err: ErrorCode) {
+        if matches!(err, ErrorCode::OK | ErrorCode::NO_NODE) {
+            info!(registry = "zookeeper", path = app_path, "withdrawn");
+            self.withdraw(app_path);
+        }
+    }
+
+    fn withdraw(&mut self, app_path: &str) {
+        let lease = self.lease();
+        let discovery = self.discovery();
+        if let Some(own) = self.state.names.own_mut(app_path) {
+            own.is_live = false;
+            discovery.withdraw(lease, &own.target, &own.instance);
+        }
+    }
+
+    /// `setData` on an entry: an application-level instance changes its document, other data is nobody's business.
+    pub(super) fn set_child_data(&mut self, head: RequestHeader, set: SetData, frame: &Bytes, path: &str) {
+        match self.outward_set(&set, path) {
+            Some(set) => {
+                let place = self.line.reserve();
+                self.send(head, Request::SetData(set), place, Then::Relay);
+            }
+            None => self.relay(head, Request::SetData(set), frame, Then::Relay),
+        }
+    }
+
+    /// The `setData` to send in place of one on a published node; `None` if it is not one.
+    pub(super) fn outward_set(&mut self, set: &SetData, path: &str) -> Option<SetData> {
+        let Shape::Child { dir, name } = self.shared.roots.shape(path) else {
+            return None;
+        };
+        let (dir, name) = (dir.to_owned(), name.to_owned());
+        self.find_learned(path, &dir, &name);
+        let own = self.state.names.own(path)?.clone();
+        let mut set = set.clone();
+        set.path = Text::from(own.registry_path.as_str());
+        if own.data.is_some() {
+            let data = set.data.clone().unwrap_or_default();
+            match self.own_form(&dir, &name, &data) {
+                Ok(mut new) if new.registry_path == own.registry_path => {
+                    new.is_live = own.is_live;
+                    set.data = new.data.as_ref().map(|(_, ours)| ours.clone());
+                    self.state.names.insert(path, new);
+                }
+                Ok(new) => {
+                    let (was, now) = (&own.registry_path, &new.registry_path);
+                    warn!(
+                        registry = "zookeeper",
+                        was, now, "a published instance changed its address in place"
+                    );
+                }
+                Err(cause) => log_unchanged(&cause, path),
+            }
+        }
+        Some(set)
+    }
+
+    /// A metadata document that an application writes: its services' ports become ingress ports.
+    pub(super) fn write_metadata(&mut self, head: RequestHeader, request: Request, frame: &Bytes, application: &str) {
+        let data = match &request {
+            Request::Create(create) => create.data.clone(),
+            Request::SetData(set) => set.data.clone(),
+            _ => None,
+        };
+        let Some(document) = data.and_then(|data| self.outward_metadata(&data, application)) else {
+            return self.relay(head, request, frame, Then::Relay);
+        };
+        let document = Some(Bytes::from(document));
+        let request = match request {
+            Request::Create(create) => Request::Create(Create {
+                data: document,
+                ..create
+            }),
+            Request::SetData(set) => Request::SetData(SetData { data: document, ..set }),
+            other => other,
+        };
+        let place = self.line.reserve();
+        self.send(head, request, place, Then::Relay);
+    }
+
+    fn outward_metadata(&mut self, data: &[u8], application: &str) -> Option<Vec<u8>> {
+        let services = metadata::services(data).ok()?;
+        let target = Target::Application {
+            namespace: self.shared.application_root(),
+            name: application.into(),
+        };
+        let mut done: Vec<u16> = Vec::new();
+        let mut document = None;
+        for service in services {
+            let Some(port) = service.port.filter(|port| !done.contains(port)) else {
+                continue;
+            };
+            done.push(port);
+            let instance = Instance {
+                id: "".into(),
+                key: Some(ServiceKey::clone(&service.key)),
+                protocol: service.protocol.as_str().into(),
+                host: self.own_host().unwrap_or_else(|| "127.0.0.1".into()),
+                port,
+                path: service.path.as_str().into(),
+                params: service.params.clone(),
+                raw: "".into(),
+            };
+            match self.publish(&target, &instance) {
+                Ok(outward) => {
+                    let before = document.as_deref().unwrap_or(data);
+                    document = Some(metadata::with_outward(before, &outward).ok()?);
+                }
+                Err(e) => debug!(
+                    registry = "zookeeper",
+                    reason = e.reason(),
+                    port,
+                    "metadata port left as it is"
+                ),
+            }
+        }
+        document
+    }
+
+    /// The host that the application published so far; a metadata document names none.
+    fn own_host(&self) -> Option<Arc<str>> {
+        self.state.names.any_host()
+    }
+
+    /// Replies to reads of an own node with data: the application reads what it wrote.
+    pub(super) fn own_data(&self, app_path: &str, reply: Reply) -> Reply {
+        let Reply::Data { data, mut stat } = reply else {
+            return reply;
+        };
+        let own = self.state.names.own(app_path).and_then(|own| own.data.as_ref());
+        match (own, &data) {
+            (Some((theirs, ours)), Some(there)) if ours == there => {
+                stat.data_length = i32::try_from(theirs.len()).unwrap_or(i32::MAX);
+                let data = Some(theirs.clone());
+                Reply::Data { data, stat }
+            }
+            _ => Reply::Data { data, stat },
+        }
+    }
+
+    // ---- a session that comes back to a restarted Remora ----
+
+    /// Asks the registry what the session published.
+    pub(super) fn learn(&mut self) {
+        self.learning += 1;
+        let prefix = Text::from("/");
+        self.send_own(Request::GetEphemerals { prefix }, 0, None, Then::Learn);
+    }
+
+    /// The session's ephemerals. Servers before 3.6 cannot say; names are found then when the application uses them.
+    pub(super) fn learned(&mut self, reply: Option<Reply>) {
+        self.learning = self.learning.saturating_sub(1);
+        let Some(Reply::Children(paths)) = reply else { return };
+        for path in paths.iter() {
+            let path = self.shared.chroot.seen(&path).to_owned();
+            let roots = self.shared.roots.clone();
+            let Shape::Child { dir, name } = roots.shape(&path) else {
+                continue;
+            };
+            match roots.target(dir) {
+                Some(target @ Target::Service { .. }) => {
+                    if let Ok(instance) = dubbo_url::parse_child(name) {
+                        self.learned_one(path.clone(), target, instance, None);
+                    }
+                }
+                Some(Target::Application { .. }) => {
+                    self.learning += 1;
+                    let request = Request::GetData {
+                        path: Text::from(path.as_str()),
+                        watch: false,
+                    };
+                    self.send_own(request, 0, None, Then::LearnData { path: path.clone() });
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The document of one of the session's instances.
+    pub(super) fn learned_data(&mut self, path: String, reply: Option<Reply>) {
+        self.learning = self.learning.saturating_sub(1);
+        let Some(Reply::Data { data: Some(data), .. }) = reply else {
+            return;
+        };
+        let roots = self.shared.roots.clone();
+        let Shape::Child { dir, name } = roots.shape(&path) else {
+            return;
+        };
+        if let (Some(target), Ok(Some(instance))) = (roots.target(dir), application::parse(name, &data)) {
+            self.learned_one(path.clone(), target, instance, Some(data));
+        }
+    }
+
+    /// Publishes a marked node again with discovery, so that its ingress is known, and remembers it until the application
+    /// uses its own form of the name.
+    fn learned_one(&mut self, path: String, target: Target, instance: Instance, data: Option<Bytes>) {
+        let Some(app_port) = instance.app_port() else { return };
+        let mut own = instance.clone();
+        own.port = app_port;
+        own.params.remove(Instance::MARKER);
+        self.state.name(own.params.get("application"));
+        self.notice_release(own.params.get("release"));
+        match self.publish(&target, &own) {
+            Ok(outward) if outward.port == instance.port => {}
+            Ok(outward) => warn!(
+                registry = "zookeeper",
+                path,
+                ingress = outward.port,
+                "a resumed application is registered at a port that is not its ingress; restart it to register it anew"
+            ),
+            Err(e) => warn!(
+                registry = "zookeeper",
+                path,
+                reason = e.reason(),
+                "a resumed publication was not taken over"
+            ),
+        }
+        let data = data.map(|data| Bytes::copy_from_slice(&data));
+        self.state.names.learn(Own {
+            registry_path: path,
+            target,
+            instance: own,
+            data: data.map(|data| (data.clone(), data)),
+            is_live: true,
+        });
+    }
+
+    /// Recognises the application's own form of a name that was published before Remora restarted.
+    pub(super) fn find_learned(&mut self, path: &str, dir: &str, name: &str) {
+        if self.state.names.own(path).is_some() {
+            return;
+        }
+        let Some(target) = self.shared.roots.target(dir) else {
+            return;
+        };
+        match &target {
+            Target::Service { .. } => {
+                let Ok(instance) = dubbo_url::parse_child(name) else {
+                    return;
+                };
+                if !self.state.names.may_be_learned(&target, instance.port) {
+                    return;
+                }
+                let Ok(own) = self.own_form(dir, name, &Bytes::new()) else {
+                    return;
+                };
+                self.adopt(path, own);
+            }
+            Target::Application { .. } => {
+                // The name is `host:port`. The document as the application wrote it is lost; it reads the registry's.
+                let port = name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+                if let Some(own) = port.and_then(|port| self.state.names.take_learned(&target, port)) {
+                    self.state.names.insert(path, own);
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, path: &str, mut own: Own) {
+        if self.state.names.is_learned(&own.registry_path) {
+            own.is_live = true;
+            self.state.names.insert(path, own);
+        }
+    }
+}
+
+pub(super) fn log_unchanged(cause: &Unchanged, path: &str) {
+    match cause {
+        Unchanged::Foreign => {}
+        cause => warn!(
+            registry = "zookeeper",
+            path,
+            reason = cause.reason(),
+            "published unchanged: {cause}"
+        ),
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What becomes of the registry's replies and events on their way to the application.
+
+use bytes::Bytes;
+
+use super::door::{Door, DoorError, Sent, Then};
+use super::paths::Shape;
+use crate::wire::{ErrorCode, OpCode, Reader, Record, Reply, ReplyHeader, Text, WatcherEvent};
+
+impl Door {
+    pub(super) fn on_reply(&mut self, sent: Sent, mut head: ReplyHeader, body: Bytes) {
+        let Sent {
+            app_xid,
+            op,
+            place,
+            then,
+            ..
+        } = sent;
+        head.xid = app_xid;
+        let err = head.err;
+        // A body that cannot be read is handed on as it came; the application will say what it thinks of it.
+        let decoded = |body: &Bytes| match (err.is_ok(), op) {
+            (true, Some(op)) => Reply::decode(op, body.clone()).ok(),
+            _ => None,
+        };
+        let reply = match then {
+            Then::Ignore => return,
+            Then::Learn => return self.learned(decoded(&body)),
+            Then::LearnData { path } => return self.learned_data(path, decoded(&body)),
+            Then::List(read) => return self.list_read(read, head, decoded(&body)),
+            Then::Close => {
+                self.is_closed = true;
+                None
+            }
+            Then::Relay => match self.shared.chroot.is_empty() && op != Some(OpCode::GetEphemerals) {
+                true => None,
+                false => decoded(&body).map(|reply| self.seen(reply)),
+            },
+            Then::Create { app_path } => {
+                self.created(&app_path, err);
+                decoded(&body).map(|reply| with_path(reply, &app_path))
+            }
+            Then::Delete { app_path } => {
+                self.deleted(&app_path, err);
+                None
+            }
+            Then::OwnData { app_path } => decoded(&body).map(|reply| self.own_data(&app_path, reply)),
+            Then::AbsentWatch { app_path } => {
+                if err == ErrorCode::NO_NODE {
+                    self.watch_absent(app_path);
+                }
+                None
+            }
+            Then::DirStat { dir, watch } => {
+                let reply = decoded(&body);
+                self.dir_stat(&dir, watch, err, reply)
+            }
+            Then::DirWatch { dir, mode } => {
+                if err.is_ok()
+                    && let Some(view) = self.state.views.get_mut(&dir)
+                {
+                    view.watches.persistent = Some(mode);
+                }
+                None
+            }
+            Then::RuleList { dir } => {
+                let reply = decoded(&body);
+                self.without_rules(&dir, err, reply)
+            }
+            Then::Rule { path } => {
+                let reply = decoded(&body);
+                self.without_rule(&path, err, reply)
+            }
+            Then::Multi { ops } => {
+                let reply = decoded(&body);
+                self.multi_done(&ops, reply)
+            }
+            Then::MultiRead { ops } => {
+                let reply = decoded(&body);
+                self.multi_read_done(&ops, reply)
+            }
+        };
+        match reply {
+            Some(reply) => self.fill(place, head, &reply),
+            None => self.fill_raw(place, head, &body),
+        }
+    }
+
+    /// A relayed reply with its paths as the application knows them.
+    fn seen(&self, reply: Reply) -> Reply {
+        let chroot = &self.shared.chroot;
+        match reply {
+            Reply::Created { path } => Reply::Created {
+                path: Text::from(chroot.seen(&path)),
+            },
+            Reply::Created2 { path, stat } => Reply::Created2 {
+                path: Text::from(chroot.seen(&path)),
+                stat,
+            },
+            Reply::Path { path } => Reply::Path {
+                path: Text::from(chroot.seen(&path)),
+            },
+            Reply::Results(results) => Reply::Results(chroot.leave_results(&results)),
+            // Only `getEphemerals` answers with paths; names of children have no slash.
+            Reply::Children(paths) => {
+                Reply::Children(paths.iter().map(|path| Text::from(self.app_path(&path))).collect())
+            }
+            other => other,
+        }
+    }
+
+    /// The application's form of a path in the registry.
+    fn app_path<'a>(&'a self, registry_path: &'a str) -> &'a str {
+        if !registry_path.starts_with('/') {
+            return registry_path;
+        }
+        let path = self.shared.chroot.seen(registry_path);
+        self.state.names.app_path(path).unwrap_or(path)
+    }
+
+    fn watch_absent(&mut self, app_path: String) {
+        let Shape::Child { dir, name } = self.shared.roots.shape(&app_path) else {
+            return;
+        };
+        // It may be shown later, or published under another name.
+        if let Some(view) = self.state.views.get_mut(dir) {
+            view.watch_entry(name, true);
+        }
+        if self.state.absent_watches.len() < MAX_ABSENT_WATCHES {
+            self.state.absent_watches.insert(app_path);
+        }
+    }
+
+    pub(super) fn on_event(&mut self, head: ReplyHeader, body: Bytes) -> Result<(), DoorError> {
+        let event = WatcherEvent::read(&mut Reader::new(body))?;
+        let path = self.shared.chroot.seen(&event.path).to_owned();
+        let passes = match self.shared.roots.shape(&path) {
+            Shape::Dir if !self.state.is_raw => self.dir_event(&path, event.kind),
+            _ => true,
+        };
+        if passes {
+            let path = self.app_path(&event.path).to_owned();
+            self.pass_event(head, event.kind, event.state, &path);
+        }
+        Ok(())
+    }
+}
+
+fn with_path(reply: Reply, app_path: &str) -> Reply {
+    let path = Text::from(app_path);
+    match reply {
+        Reply::Created { .. } => Reply::Created { path },
+        Reply::Created2 { stat, .. } => Reply::Created2 { path, stat },
+        other => other,
+    }
+}
+
+// As many names as one application may wait for; further ones are watched in the registry only.
+const MAX_ABSENT_WATCHES: usize = 10_000;

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is kept of an application's session while its connections come and go.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use remora_registry::{Client, Lease, LeaseInfo};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::dirs::View;
+use super::names::Names;
+use super::stats::{Raised, Stats};
+
+/// One session's memory. Goes with the session: dropping it ends the lease.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) lease: Lease,
+    /// Which client library it seems to be.
+    pub(super) client: Client,
+    /// Whether the application's name was told to discovery.
+    pub(super) is_named: bool,
+    /// It listed a root: an operator's tool, shown the registry as it is from then on.
+    pub(super) is_raw: bool,
+    /// Highest zxid it was shown.
+    pub(super) high: i64,
+    /// Last zxid given to an entry made here.
+    pub(super) stamp: i64,
+    /// The registry once had lower zxids than it was shown, so the two cannot be compared.
+    pub(super) is_detached: bool,
+    /// Names that it published, in its own form and in ours.
+    pub(super) names: Names,
+    /// Lists it reads.
+    pub(super) views: HashMap<String, View>,
+    /// Lists of rules from which some were kept, with how many.
+    pub(super) hidden_rules: HashMap<String, usize>,
+    /// Paths on which an `exists` found nothing and set a watch, in the application's form.
+    pub(super) absent_watches: BTreeSet<String>,
+    _counted: Raised,
+}
+
+impl State {
+    pub(super) fn new(lease: Lease, client: Client, stats: &Arc<Stats>) -> Self {
+        Self {
+            lease,
+            client,
+            is_named: false,
+            is_raw: false,
+            high: 0,
+            stamp: 0,
+            is_detached: false,
+            names: Names::default(),
+            views: HashMap::new(),
+            hidden_rules: HashMap::new(),
+            absent_watches: BTreeSet::new(),
+            _counted: Raised::new(Arc::clone(stats), |stats| &stats.sessions),
+        }
+    }
+
+    /// What discovery is told when a session arrives.
+    pub(super) fn info(registry: &Arc<str>, peer: String) -> LeaseInfo {
+        LeaseInfo {
+            facade: "zookeeper",
+            registry: Arc::clone(registry),
+            application: String::new(),
+            peer,
+        }
+    }
+
+    /// The next zxid for an entry made here: not before what the session saw, and never twice, since clients compare
+    /// `mzxid` to find out whether data changed (Curator's `CuratorCacheImpl`).
+    pub(super) fn next_stamp(&mut self) -> i64 {
+        self.stamp = self.high.max(self.stamp.saturating_add(1));
+        self.stamp
+    }
+
+    /// Told by a name or parameter that the application registered.
+    pub(super) fn name(&mut self, application: Option<&str>) {
+        if let Some(name) = application.filter(|name| !self.is_named && !name.is_empty()) {
+            self.is_named = true;
+            self.lease.discovery().name_lease(self.lease.id(), name);
+        }
+    }
+}
+
+/// Every session known, by its id. An entry stays until the session is closed, or has had no connection for its timeout
+/// while the registry was in reach.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_id: Mutex<HashMap<i64, Entry>>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Its connection is open.
+    Here {
+        visit: u64,
+        cancel: CancellationToken,
+        left: Arc<Notify>,
+    },
+    /// It has none.
+    Away {
+        state: Box<State>,
+        until: Instant,
+        timeout: Duration,
+    },
+}
+
+/// A connection's right to a session's state.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) id: i64,
+    number: u64,
+    /// Cancelled when a newer connection of the same session arrives.
+    pub(super) cancel: CancellationToken,
+}
+
+/// Time that an older connection of a session gets to give its state back. It only has to notice that it is cancelled.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+impl Sessions {
+    /// Takes a session over for a new connection, from an older one if need be. `None`: nothing is known of it.
+    pub(super) async fn enter(&self, id: i64) -> (Visit, Option<Box<State>>) {
+        let deadline = Instant::now() + HAND_OVER;
+        loop {
+            let left = {
+                let mut by_id = self.lock();
+                let is_late = Instant::now() >= deadline;
+                match by_id.get(&id) {
+                    Some(Entry::Here { cancel, left, .. }) if !is_late => {
+                        cancel.cancel();
+                        Arc::clone(left)
+                    }
+                    _ => return Self::take(&mut by_id, id),
+                }
+            };
+            let _ = tokio::time::timeout_at(deadline, left.notified()).await;
+        }
+    }
+
+    fn take(by_id: &mut HashMap<i64, Entry>, id: i64) -> (Visit, Option<Box<State>>) {
+        let visit = Visit {
+            id,
+            number: fastrand::u64(..),
+            cancel: CancellationToken::new(),
+        };
+        let here = Entry::Here {
+            visit: visit.number,
+            cancel: visit.cancel.clone(),
+            left: Arc::new(Notify::new()),
+        };
+        let state = match by_id.insert(id, here) {
+            Some(Entry::Away { state, .. }) => Some(state),
+            _ => None,
+        };
+        (visit, state)
+    }
+
+    /// The connection is gone, the session may come back within `timeout`.
+    pub(super) fn leave(&self, visit: Visit, state: Box<State>, timeout: Duration) {
+        let away = Entry::Away {
+            state,
+            until: Instant::now() + timeout,
+            timeout,
+        };
+        drop(self.replace(&visit, Some(away)));
+    }
+
+    /// The session is over.
+    pub(super) fn end(&self, visit: Visit) {
+        drop(self.replace(&visit, None));
+    }
+
+    // What a newer connection holds is left alone. Returns what is to be dropped, outside the lock: it ends a lease.
+    fn replace(&self, visit: &Visit, next: Option<Entry>) -> Option<Entry> {
+        let mut by_id = self.lock();
+        match by_id.get(&visit.id) {
+            Some(Entry::Here {
+                visit: number, left, ..
+            }) if *number == visit.number => {
+                // `notify_one` keeps a permit, so that a waiter that has not started to wait is not missed.
+                left.notify_one();
+                match next {
+                    Some(entry) => by_id.insert(visit.id, entry),
+                    None => by_id.remove(&visit.id),
+                }
+            }
+            _ => next,
+        }
+    }
+
+    /// The registry said that the session is gone.
+    pub(super) fn expired(&self, id: i64) {
+        let gone = self.lock().remove(&id);
+        if let Some(Entry::Here { cancel, .. }) = &gone {
+            cancel.cancel();
+        }
+        drop(gone);
+    }
+
+    /// The application tries to come back but the registry is out of reach: the real session does not age either.
+    pub(super) fn still_wanted(&self, id: i64) {
+        if let Some(Entry::Away { until, timeout, .. }) = self.lock().get_mut(&id) {
+            *until = Instant::now() + *timeout;
+        }
+    }
+
+    /// Ends the sessions whose time is over.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        let gone: Vec<Entry> = {
+            let mut by_id = self.lock();
+            let late: Vec<i64> = by_id
+                .iter()
+                .filter(|(_, entry)| matches!(entry, Entry::Away { until, .. } if *until <= now))
+                .map(|(id, _)| *id)
+                .collect();
+            late.iter().filter_map(|id| by_id.remove(id)).collect()
+        };
+        drop(gone);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Entry>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
