@@ -208,14 +208,17 @@ impl Core {
         let mut input = Reader::new(frame);
         let head = RequestHeader::read(&mut input)?;
         let Some(op) = OpCode::from_wire(head.op).filter(|op| is_for_clients(*op)) else {
+            // A real server closes behind it (`UnimplementedRequestProcessor`).
             self.reply(&outbox, head.xid, Err(ErrorCode::UNIMPLEMENTED));
+            outbox.finish();
             return Ok(());
         };
         let request = match Request::decode(op, input.rest()) {
             Ok(request) => request,
             Err(e) => {
                 debug!(reason = e.reason(), "request cannot be read");
-                if op.is_write() {
+                // As `PrepRequestProcessor.pRequestHelper`.
+                if op == OpCode::Multi {
                     self.zxid += 1;
                 }
                 self.reply(&outbox, head.xid, Err(ErrorCode::MARSHALLING_ERROR));
@@ -485,8 +488,9 @@ fn framed(record: &impl Record, out: &mut BytesMut) {
     end_frame(out, start);
 }
 
+// `Request.isValid`; `check` stands in multi only.
 fn is_for_clients(op: OpCode) -> bool {
-    !matches!(op, OpCode::Notification | OpCode::CreateSession)
+    !matches!(op, OpCode::Notification | OpCode::CreateSession | OpCode::Check)
 }
 
 // Each `auth` adds one; a client has one or two.

@@ -125,13 +125,13 @@ impl Core {
         Ok(())
     }
 
-    // Each by itself: an error stands in its place.
+    // Each by itself: an error stands in its place. Their watch flags count for nothing (`MultiOperationRecord` drops them).
     fn multi_read(&mut self, asker: &Asker, ops: &Ops) -> Result<Reply, ErrorCode> {
         let mut results = Vec::new();
         for op in ops.iter() {
             let request = match op {
-                Op::GetData { path, watch } => Request::GetData { path, watch },
-                Op::GetChildren { path, watch } => Request::GetChildren { path, watch },
+                Op::GetData { path, .. } => Request::GetData { path, watch: false },
+                Op::GetChildren { path, .. } => Request::GetChildren { path, watch: false },
                 _ => return Err(ErrorCode::MARSHALLING_ERROR),
             };
             results.push(match self.read(asker, request) {

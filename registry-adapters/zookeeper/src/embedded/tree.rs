@@ -207,7 +207,7 @@ impl Tree {
         let at = Moment { zxid: 0, ms: 0 };
         let open = open_acl();
         for path in ["/", "/zookeeper", "/zookeeper/quota"] {
-            tree.insert(path, Node::new(None, open.clone(), Owner::Nobody, at));
+            tree.insert(path, Node::new(Some(Bytes::new()), open.clone(), Owner::Nobody, at));
         }
         // A standalone server's config node: empty, readable, access list version -1.
         let readable = Acl {

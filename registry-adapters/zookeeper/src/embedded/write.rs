@@ -48,10 +48,9 @@ impl Core {
                 let stat = self.tree.set_acl(&path, acl, version);
                 stat.map(Reply::Stat).ok_or(ErrorCode::NO_NODE)
             }
-            Request::Check { path, version } => Ok(Reply::Stat(self.check(asker, &path, version)?)),
             Request::Multi(ops) => self.multi(asker, at, &ops, events),
             Request::DeleteContainer { path } => {
-                self.delete_container(at, &path, events)?;
+                self.delete_container(asker, at, &path, events)?;
                 Ok(Reply::Empty)
             }
             Request::Reconfig(_) => Err(ErrorCode::RECONFIG_DISABLED),
@@ -119,19 +118,29 @@ impl Core {
         self.remove(at, path, events)
     }
 
-    // The upkeep's own operation; ZooKeeper takes it from clients too, and only for containers and TTL nodes.
-    fn delete_container(&mut self, at: Moment, path: &str, events: &mut Events) -> Result<(), ErrorCode> {
-        if !path.contains('/') || is_special(path) {
+    // A server's own operation, which ZooKeeper takes from clients too, for all but ephemerals. It asks nobody's permission
+    // there; here it does.
+    fn delete_container(
+        &mut self,
+        asker: &Asker,
+        at: Moment,
+        path: &str,
+        events: &mut Events,
+    ) -> Result<(), ErrorCode> {
+        let (parent_path, _) = path.rsplit_once('/').ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        if path.contains('\0') || is_special(path) {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
         let node = self.tree.node(path).ok_or(ErrorCode::NO_NODE)?;
         if !node.children.is_empty() {
             return Err(ErrorCode::NOT_EMPTY);
         }
-        match node.owner {
-            Owner::Container | Owner::Ttl { .. } => self.remove(at, path, events),
-            _ => Err(ErrorCode::BAD_VERSION),
+        if matches!(node.owner, Owner::Session(_)) {
+            return Err(ErrorCode::BAD_VERSION);
         }
+        let parent = self.tree.node(parent_path).ok_or(ErrorCode::NO_NODE)?;
+        asker.may(&parent.acl, perms::DELETE)?;
+        self.remove(at, path, events)
     }
 
     fn remove(&mut self, at: Moment, path: &str, events: &mut Events) -> Result<(), ErrorCode> {
@@ -163,20 +172,16 @@ impl Core {
         Ok(stat)
     }
 
-    fn check(&self, asker: &Asker, path: &str, version: i32) -> Result<Stat, ErrorCode> {
+    fn check(&self, asker: &Asker, path: &str, version: i32) -> Result<(), ErrorCode> {
         check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
         let node = self.tree.node(path).ok_or(ErrorCode::NO_NODE)?;
         asker.may(&node.acl, perms::READ)?;
-        next_version(node.version, version)?;
-        Ok(node.stat())
+        next_version(node.version, version).map(|_| ())
     }
 
     // All or nothing. The first failure is reported at its place, those before it as 0, those behind it as -2.
     fn multi(&mut self, asker: &Asker, at: Moment, ops: &Ops, events: &mut Events) -> Result<Reply, ErrorCode> {
-        if ops
-            .iter()
-            .any(|op| matches!(op, Op::GetData { .. } | Op::GetChildren { .. }))
-        {
+        if ops.iter().any(|op| !is_readable(&op)) {
             return Err(ErrorCode::MARSHALLING_ERROR);
         }
         self.tree.begin();
@@ -209,6 +214,7 @@ impl Core {
     fn multi_op(&mut self, asker: &Asker, at: Moment, op: Op, events: &mut Events) -> Result<OpResult, ErrorCode> {
         Ok(match op {
             Op::Create(create) => {
+                let create = in_multi(create);
                 let (path, stat) = self.create(asker, at, &create, events)?;
                 match create.op {
                     OpCode::Create => OpResult::Create { path },
@@ -233,6 +239,27 @@ impl Core {
             Op::GetData { .. } | Op::GetChildren { .. } => return Err(ErrorCode::MARSHALLING_ERROR),
         })
     }
+}
+
+// What `MultiOperationRecord` refuses to read: reads, unknown flags, TTL flags without a TTL.
+fn is_readable(op: &Op) -> bool {
+    match op {
+        Op::GetData { .. } | Op::GetChildren { .. } => false,
+        Op::Create(create) if create.op != OpCode::CreateTtl => {
+            CreateMode::from_wire(create.flags).is_some_and(|mode| !mode.has_ttl())
+        }
+        _ => true,
+    }
+}
+
+// Inside a multi the flags decide what is created, where outside the operation does (`Op.Create.getOpcode`).
+fn in_multi(create: Create) -> Create {
+    let op = match (CreateMode::from_wire(create.flags), create.op) {
+        (Some(CreateMode::Container), _) => OpCode::CreateContainer,
+        (Some(mode), OpCode::CreateTtl) if !mode.has_ttl() => OpCode::Create,
+        (_, op) => op,
+    };
+    Create { op, ..create }
 }
 
 // Container and TTL nodes are made by operations of their own; the flags say only what the client meant.
