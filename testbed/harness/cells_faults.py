@@ -138,6 +138,8 @@ def provider_stopped(settings, network, name, line):
         time.sleep(3)
         report = load.end()
         world.notes.append(told(report, stopped))
+        if report["failed"]:
+            raise Failed(f"calls failed at an orderly end of a provider: {world.notes[-1]}")
         return world.notes
 
 
