@@ -44,6 +44,13 @@ impl Catalog {
         let Own { host, app_port } = takeover::outward(&self.setup, own_addresses, instance)?;
         let (port, table) = {
             let mut ingress = lock(&self.ingress);
+            if ingress.by_ingress().contains_key(&app_port) {
+                // Calls would go round in a circle: nothing but this Remora can listen there.
+                return Err(PublishError::AlreadyTakenOver {
+                    host: instance.host.to_string(),
+                    port: app_port,
+                });
+            }
             let assigned = ingress.assign(&instance.protocol, app_port);
             ingress.publish_with(&instance.protocol, app_port, &host);
             let changes = ingress.take_changes();

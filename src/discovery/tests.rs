@@ -218,6 +218,10 @@ async fn a_publication_gets_an_ingress_port_and_the_call_path_is_told() {
         .publish(lease.id(), &echo(), &provider("10.0.0.5", 30880, ""))
         .unwrap();
     assert!((42000..43000).contains(&other.port));
+    let circle = house
+        .desk
+        .publish(lease.id(), &echo(), &provider("10.0.0.5", outward.port, ""));
+    assert_eq!(circle.unwrap_err().reason(), "already_taken_over");
     let views = house.catalog.view();
     assert_eq!(views.leases[0].publishes.len(), 2);
     house.desk.withdraw(lease.id(), &echo(), &own);
