@@ -237,17 +237,17 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) enum KeptBytes {
     /// In a buffer of the worker's store.
-    Copied(Vec<u8>),
-    /// In the buffer that they were read into.
-    Shared(Bytes),
+    Short(Vec<u8>),
+    /// On their own, counted against a budget.
+    Long(Bytes),
 }
 
 impl Kept {
     /// The head alone, for `Protocol::local_reply`.
     pub(super) fn head(&self) -> Frame {
         let wire = match &self.bytes {
-            KeptBytes::Copied(bytes) => Bytes::copy_from_slice(bytes),
-            KeptBytes::Shared(bytes) => bytes.clone(),
+            KeptBytes::Short(bytes) => Bytes::copy_from_slice(bytes),
+            KeptBytes::Long(bytes) => bytes.clone(),
         };
         Frame {
             kind: self.kind,

@@ -187,6 +187,14 @@ pub enum StartError {
         /// The name.
         protocol: String,
     },
+    /// A plugin that pairs replies by order.
+    #[error(
+        "protocol {protocol} allows one call at a time on a connection; only protocols with stream ids are carried"
+    )]
+    NoStreamIds {
+        /// Its name.
+        protocol: &'static str,
+    },
     /// A thread or its runtime could not be made.
     #[error("worker {worker} could not be started: {error}")]
     Worker {

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use remora_protocol::Protocol;
+use remora_protocol::{Pooling, Protocol};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -78,8 +78,12 @@ impl CallPath {
     /// Starts the workers; returns when all of them serve.
     ///
     /// # Errors
-    /// A listener of an unknown protocol or without an address, or a thread that could not be made. Nothing runs then.
+    /// A plugin without stream ids, a listener of an unknown protocol or without an address, or a thread that could not be made. Nothing runs then.
     pub fn start(setup: Setup) -> Result<CallHandle, StartError> {
+        if let Some(plugin) = setup.protocols.iter().find(|p| p.pooling() == Pooling::PingPong) {
+            let protocol = plugin.name();
+            return Err(StartError::NoStreamIds { protocol });
+        }
         let own_listeners = Arc::new(ArcSwap::from_pointee(Vec::new()));
         let mut doors = Vec::new();
         for egress in setup.egress {

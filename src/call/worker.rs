@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use remora_protocol::{Frame, Protocol};
 use slab::Slab;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -23,6 +23,7 @@ use super::config::Config;
 use super::connection::Downstream;
 use super::dispatch::{Kept, KeptBytes, took};
 use super::error::CallError;
+use super::frame_reader::READ_MAX;
 use super::listener::Door;
 use super::reply;
 use super::router::Router;
@@ -153,11 +154,17 @@ impl Worker {
         let is_whole = is_short || (has_alternatives && self.kept_long.get() + wire.len() <= KEPT_LONG_MAX);
         let bytes = if is_whole && !is_short {
             self.kept_long.set(self.kept_long.get() + wire.len());
-            KeptBytes::Shared(wire.clone())
+            // Sharing a short one would hold all of the buffer it was read into.
+            let is_shared = wire.len() > READ_MAX / 2;
+            KeptBytes::Long(if is_shared {
+                wire.clone()
+            } else {
+                Bytes::copy_from_slice(wire)
+            })
         } else {
             let mut copy = self.kept.take();
             copy.extend_from_slice(if is_whole { wire } else { request.head() });
-            KeptBytes::Copied(copy)
+            KeptBytes::Short(copy)
         };
         Kept {
             kind: request.kind,
@@ -171,8 +178,8 @@ impl Worker {
     /// Takes back what [`Worker::keep`] gave.
     pub(super) fn give_back(&self, kept: Kept) {
         match kept.bytes {
-            KeptBytes::Copied(buffer) => self.kept.give(buffer),
-            KeptBytes::Shared(bytes) => self.kept_long.set(self.kept_long.get().saturating_sub(bytes.len())),
+            KeptBytes::Short(buffer) => self.kept.give(buffer),
+            KeptBytes::Long(bytes) => self.kept_long.set(self.kept_long.get().saturating_sub(bytes.len())),
         }
     }
 

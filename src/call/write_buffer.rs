@@ -12,6 +12,8 @@ use std::io::IoSlice;
 use bytes::Bytes;
 use remora_protocol::{Frame, Protocol, StreamId};
 
+use super::frame_reader::READ_MAX;
+
 /// Bytes waiting to be written, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct WriteBuffer {
@@ -65,7 +67,9 @@ impl WriteBuffer {
             } else {
                 0
             };
-        let copied_len = if wire.len() <= COPY_MAX { tail_end } else { head_len };
+        // A short tail pins all of the buffer it was read into, so with a peer that is slow only long ones are shared.
+        let is_copied = wire.len() <= COPY_MAX || (wire.len() <= PIN_MIN && self.queued > QUICK_MAX);
+        let copied_len = if is_copied { tail_end } else { head_len };
 
         let copy = self.copied(store);
         let start = copy.len();
@@ -181,6 +185,11 @@ impl BufferStore {
 
 /// Longest frame that is copied whole. Copying up to here costs 4 to 65 ns, less than a second slice in a write.
 const COPY_MAX: usize = 4096;
+/// Shortest frame that is shared while more than [`QUICK_MAX`] waits: half of a read buffer, so that at most twice what waits
+/// is held.
+const PIN_MIN: usize = READ_MAX / 2;
+/// What a peer that keeps up lets wait, in bytes.
+const QUICK_MAX: usize = 256 << 10;
 /// A copied chunk takes no further frame above this length, so that buffers in the store stay of one size class.
 const CHUNK_MAX: usize = 64 << 10;
 /// Capacity of a fresh buffer, in bytes.
@@ -213,6 +222,22 @@ mod tests {
             assert_eq!(written(&buffer), expected);
             assert_eq!(frame.wire, before, "the shared bytes stay");
         }
+    }
+
+    #[test]
+    fn with_a_slow_peer_no_short_tail_pins_its_read_buffer() {
+        let store = BufferStore::default();
+        let mut buffer = WriteBuffer::default();
+        let frame = request(1, "svc", &vec![b'x'; COPY_MAX * 2]);
+        while buffer.queued() < 1 << 20 {
+            buffer.push_frame(&store, &Mini, &frame, StreamId(1));
+        }
+        let shared = buffer
+            .chunks
+            .iter()
+            .filter(|chunk| matches!(chunk, Chunk::Shared(_)))
+            .count();
+        assert!(shared <= QUICK_MAX / frame.wire.len() + 1, "{shared} shared");
     }
 
     #[test]

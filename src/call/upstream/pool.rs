@@ -7,10 +7,9 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use remora_protocol::{Pooling, Protocol};
+use remora_protocol::Protocol;
 use tokio::time::Instant;
 
-use super::super::config::Config;
 use super::super::connection::Downstream;
 use super::super::wire::CloseReason;
 use super::super::worker::Worker;
@@ -55,11 +54,10 @@ impl Pool {
     /// connection share its reads and writes; while the next is being opened, the others take more.
     pub(in crate::call) fn connection(self: &Rc<Self>, worker: &Rc<Worker>) -> Rc<Upstream> {
         let config = &worker.config;
-        let max_streams = self.max_streams(config);
         {
             let connections = self.connections.borrow();
             let mut usable = connections.iter().filter(|c| c.is_ready() && !c.is_going_away());
-            if let Some(roomy) = usable.find(|c| c.in_flight() < max_streams) {
+            if let Some(roomy) = usable.find(|c| c.in_flight() < config.max_streams) {
                 return roomy.clone();
             }
             let max = if self.owner.is_some() {
@@ -117,13 +115,6 @@ impl Pool {
     pub(in crate::call) fn close(&self, reason: CloseReason) {
         for connection in self.connections.borrow().iter() {
             connection.wire.close(reason);
-        }
-    }
-
-    fn max_streams(&self, config: &Config) -> usize {
-        match self.protocol.pooling() {
-            Pooling::Multiplex => config.max_streams,
-            Pooling::PingPong => 1,
         }
     }
 }
