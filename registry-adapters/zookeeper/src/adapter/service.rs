@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The list of a service: children of one node, each an encoded URL.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use remora_naming::dubbo_url;
+use remora_registry::Instance;
+use tracing::warn;
+
+use super::follow::{Content, MAX_MALFORMED, children_or_none};
+use super::root;
+use crate::client::{Client, ClientError, Watcher};
+
+pub(super) struct ServiceList {
+    path: String,
+    /// What stood in the list when it was last read; `None` before. A child's name never changes its meaning.
+    known: Option<HashMap<Arc<str>, Child>>,
+}
+
+#[derive(Clone)]
+enum Child {
+    Instance(Arc<Instance>),
+    Malformed,
+}
+
+impl ServiceList {
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            path: service_path(namespace, name),
+            known: None,
+        }
+    }
+
+    /// Gives the list if it changed. Only new children are parsed.
+    pub async fn read(&mut self, client: &Client, watcher: &Watcher) -> Result<Option<Content>, ClientError> {
+        let mut names = children_or_none(client, &self.path, watcher).await?;
+        names.retain(|name| dubbo_url::is_provider_child(name));
+        names.sort_unstable();
+        names.dedup();
+        let known = self.known.as_ref();
+        let is_same = known.is_some_and(|k| k.len() == names.len() && names.iter().all(|n| k.contains_key(n)));
+        if is_same {
+            return Ok(None);
+        }
+        let mut now = HashMap::with_capacity(names.len());
+        let mut instances = Vec::with_capacity(names.len());
+        let mut malformed = Vec::new();
+        for name in names {
+            let child = match known.and_then(|k| k.get_key_value(&name)) {
+                Some((_, child)) => child.clone(),
+                None => self.parse(&name),
+            };
+            match &child {
+                Child::Instance(instance) => instances.push(Arc::clone(instance)),
+                Child::Malformed if malformed.len() < MAX_MALFORMED => malformed.push(Arc::clone(&name)),
+                Child::Malformed => {}
+            }
+            let key = match &child {
+                Child::Instance(instance) => Arc::clone(&instance.id),
+                Child::Malformed => name,
+            };
+            now.insert(key, child);
+        }
+        self.known = Some(now);
+        Ok(Some(Content { instances, malformed }))
+    }
+
+    fn parse(&self, name: &str) -> Child {
+        match dubbo_url::parse_child(name) {
+            Ok(instance) => Child::Instance(Arc::new(instance)),
+            Err(error) => {
+                warn!(registry = "zookeeper", place = self.path, reason = error.reason(), %error, "provider cannot be read, skipped");
+                Child::Malformed
+            }
+        }
+    }
+}
+
+/// Where the providers of a service stand.
+pub(super) fn service_path(namespace: &str, name: &str) -> String {
+    format!("{}/{}/providers", root(namespace), dubbo_url::encode_component(name))
+}
