@@ -313,7 +313,7 @@ impl Tree {
     }
 
     /// The nodes that go with this session.
-    pub(super) fn ephemerals(&self, session: i64) -> impl Iterator<Item = &Arc<str>> {
+    pub(super) fn ephemerals(&self, session: i64) -> impl Iterator<Item = &Arc<str>> + Clone {
         self.ephemerals.get(&session).into_iter().flatten()
     }
 

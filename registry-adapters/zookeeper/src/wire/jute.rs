@@ -266,6 +266,7 @@ impl<T: Record> Seq<T> {
 
     /// Appends count and items.
     pub fn write(&self, out: &mut BytesMut) {
+        out.reserve(4 + self.wire.len());
         out.put_i32(i32::try_from(self.count).unwrap_or(i32::MAX));
         out.put_slice(&self.wire);
     }
@@ -273,8 +274,14 @@ impl<T: Record> Seq<T> {
 
 impl Seq<Text> {
     /// A vector of these strings, each copied once.
-    pub fn of_strs<'a>(strings: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut wire = BytesMut::new();
+    pub fn of_strs<'a, I>(strings: I) -> Self
+    where
+        I: IntoIterator<Item = &'a str>,
+        I::IntoIter: Clone,
+    {
+        let strings = strings.into_iter();
+        let bytes = strings.clone().map(|string| string.len() + Text::MIN_BYTES).sum();
+        let mut wire = BytesMut::with_capacity(bytes);
         let mut count = 0;
         for string in strings {
             put_text(&mut wire, string);

@@ -6,17 +6,13 @@
 //! meaning: zxids (the n-th of one server is the n-th of the other), session ids, child lists as sets. Not compared: times.
 //! The real one needs `-Dzookeeper.extendedTypesEnabled=true` for TTL nodes.
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
+use remora_zk_clients::Connection;
 use remora_zookeeper::wire::request::{Auth, Create, Reconfig, SetData, SetWatches};
 use remora_zookeeper::wire::{
-    Acl, ConnectRequest, ConnectResponse, ErrorCode, NO_ZXID, Op, OpCode, OpResult, Reader, Record, Reply, ReplyHeader,
-    Request, RequestHeader, Seq, Stat, Text, WatcherEvent, begin_frame, end_frame, split_frame, xid,
+    Acl, ErrorCode, NO_ZXID, Op, OpCode, OpResult, Reply, ReplyHeader, Request, Seq, Stat, Text, WatcherEvent,
 };
+use std::collections::BTreeMap;
 
 const CLIENTS: usize = 3;
 
@@ -41,103 +37,6 @@ fn main() {
     println!("{:?}", world.seen_errors);
     println!("{} passed, {failed} failed", world.compared - failed);
     std::process::exit(i32::from(failed > 0));
-}
-
-struct Connection {
-    stream: TcpStream,
-    input: BytesMut,
-    next: i32,
-    session: i64,
-    password: Bytes,
-    zxid: i64,
-    events: Vec<(i64, WatcherEvent)>,
-}
-
-impl Connection {
-    fn open(addr: &str, before: Option<&Connection>) -> Self {
-        let stream = TcpStream::connect(addr).expect("a server");
-        stream.set_nodelay(true).expect("a socket option");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .expect("a socket option");
-        let mut connection = Self {
-            stream,
-            input: BytesMut::new(),
-            next: 1,
-            session: before.map_or(0, |c| c.session),
-            password: before.map_or(Bytes::from_static(&[0; 16]), |c| c.password.clone()),
-            zxid: before.map_or(0, |c| c.zxid),
-            events: Vec::new(),
-        };
-        let request = ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: connection.zxid,
-            timeout_ms: 30_000,
-            session_id: connection.session,
-            password: connection.password.clone(),
-            read_only: Some(false),
-        };
-        let mut out = BytesMut::new();
-        let start = begin_frame(&mut out);
-        request.write(&mut out);
-        end_frame(&mut out, start);
-        connection.stream.write_all(&out).expect("sent");
-        let frame = connection
-            .frame()
-            .unwrap_or_else(|| panic!("{addr} closed instead of a connect response to {request:?}"));
-        let response = ConnectResponse::read(&mut Reader::new(frame)).expect("a connect response");
-        assert!(response.timeout_ms > 0, "{addr}: session refused");
-        connection.session = response.session_id;
-        connection.password = response.password;
-        connection
-    }
-
-    fn frame(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(frame) = split_frame(&mut self.input, 16 << 20).expect("a frame") {
-                return Some(frame);
-            }
-            let mut chunk = [0; 16_384];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return None,
-                Ok(n) => self.input.extend_from_slice(&chunk[..n]),
-                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(e) => panic!("no answer: {e}"),
-            }
-        }
-    }
-
-    fn ask(&mut self, op: i32, body: &[u8]) -> Option<(ReplyHeader, Bytes)> {
-        let number = match OpCode::from_wire(op) {
-            Some(OpCode::Ping) => xid::PING,
-            Some(OpCode::Auth) => xid::AUTH,
-            _ => self.next,
-        };
-        self.next += i32::from(number > 0);
-        let mut out = BytesMut::new();
-        let start = begin_frame(&mut out);
-        RequestHeader { xid: number, op }.write(&mut out);
-        out.extend_from_slice(body);
-        end_frame(&mut out, start);
-        self.stream.write_all(&out).ok()?;
-        loop {
-            let mut input = Reader::new(self.frame()?);
-            let head = ReplyHeader::read(&mut input).expect("a head");
-            if head.xid == xid::EVENT {
-                let event = WatcherEvent::read(&mut input).expect("an event");
-                self.events.push((head.zxid, event));
-                continue;
-            }
-            assert_eq!(head.xid, number, "an answer out of order");
-            self.zxid = self.zxid.max(head.zxid);
-            return Some((head, input.rest()));
-        }
-    }
-
-    fn told(&mut self) -> Vec<(i64, WatcherEvent)> {
-        self.ask(OpCode::Ping.number(), &[]).expect("a pong");
-        std::mem::take(&mut self.events)
-    }
 }
 
 struct World {
