@@ -48,6 +48,7 @@ pub(super) fn write(path: &Path, identity: &str, lists: &Lists) -> Result<(), Di
                 namespace: namespace.to_string(),
                 name: name.to_string(),
                 entries,
+                foreign: list.foreign.iter().map(|name| name.to_string()).collect(),
             };
             line(out, &list)?;
         }
@@ -97,6 +98,7 @@ pub(super) fn read(path: &Path, identity: &str) -> Result<Lists, DiscoveryError>
                 namespace,
                 name,
                 entries,
+                foreign,
             } => {
                 let (namespace, name) = (namespace.into(), name.into());
                 let target = match level {
@@ -107,6 +109,7 @@ pub(super) fn read(path: &Path, identity: &str) -> Result<Lists, DiscoveryError>
                     target,
                     instances: entries.into_iter().filter_map(Entry::instance).map(Arc::new).collect(),
                     malformed: Vec::new(),
+                    foreign: foreign.into_iter().map(Arc::from).collect(),
                     source: Source::Disk,
                 }));
             }
@@ -142,6 +145,8 @@ enum Line {
         namespace: String,
         name: String,
         entries: Vec<Entry>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        foreign: Vec<String>,
     },
     Document {
         application: String,
@@ -239,6 +244,7 @@ mod tests {
             target: service("demo.EchoService"),
             instances: vec![provider("10.0.0.1", 20880, "weight=5"), Arc::new(odd)],
             malformed: vec!["x".into()],
+            foreign: vec!["lock".into()],
             source: Source::Registry,
         };
         let nodes = Snapshot {
@@ -248,6 +254,7 @@ mod tests {
             },
             instances: vec![application_node("10.0.0.1", 20880, "r1")],
             malformed: vec![],
+            foreign: vec![],
             source: Source::Registry,
         };
         let document = Document::read(r#"{"services":{}}"#).unwrap();
@@ -268,8 +275,8 @@ mod tests {
         assert_eq!(found.lists.len(), 2);
         for (a, b) in found.lists.iter().zip(&kept.lists) {
             assert_eq!(
-                (&a.target, &a.instances, a.source),
-                (&b.target, &b.instances, Source::Disk)
+                (&a.target, &a.instances, &a.foreign, a.source),
+                (&b.target, &b.instances, &b.foreign, Source::Disk)
             );
         }
         assert_eq!(found.documents.len(), 1);

@@ -101,6 +101,7 @@ impl Scripted {
             target: target.clone(),
             instances,
             malformed: Vec::new(),
+            foreign: Vec::new(),
             source: Source::Registry,
         };
         lock(&self.lists)

@@ -74,6 +74,9 @@ pub struct Snapshot {
     pub instances: Vec<Arc<Instance>>,
     /// Names of entries that could not be read, as the registry has them, at most 100; shown in `status`.
     pub malformed: Vec<Arc<str>>,
+    /// Children that are not discovery's, by name: shown as they are, by a facade of the same kind of registry. Under an
+    /// application, those that no Dubbo wrote; under a service, those that are no URL at all.
+    pub foreign: Vec<Arc<str>>,
     /// Where the list came from.
     pub source: Source,
 }

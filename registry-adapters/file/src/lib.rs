@@ -145,6 +145,7 @@ fn snapshot(target: &Target, entries: &[Entry]) -> Arc<Snapshot> {
             .map(|entry| Arc::new(entry.instance()))
             .collect(),
         malformed: Vec::new(),
+        foreign: Vec::new(),
         source: Source::Registry,
     })
 }

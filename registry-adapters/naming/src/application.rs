@@ -61,6 +61,19 @@ pub fn parse(node: &str, json: &[u8]) -> Result<Option<Instance>, NamingError> {
 /// # Errors
 /// `AlreadyTakenOver` if the marker is there; `Json` if it is not Dubbo's; else as [`parse`].
 pub fn with_outward(node: &str, json: &[u8], outward: &Outward) -> Result<(String, Vec<u8>), NamingError> {
+    with_outwards(node, json, outward, &[])
+}
+
+/// As [`with_outward`], with other endpoints swapped too: each one's port and what it becomes.
+///
+/// # Errors
+/// As [`with_outward`].
+pub fn with_outwards(
+    node: &str,
+    json: &[u8],
+    outward: &Outward,
+    others: &[(u16, u16)],
+) -> Result<(String, Vec<u8>), NamingError> {
     let instance = parse(node, json)?.ok_or_else(not_dubbo)?;
     if instance.params.get(Instance::MARKER).is_some() {
         return Err(NamingError::AlreadyTakenOver {
@@ -69,9 +82,25 @@ pub fn with_outward(node: &str, json: &[u8], outward: &Outward) -> Result<(Strin
         });
     }
     let mut document = read(json)?;
-    let port = |port: u16, _: Option<&str>| if port == instance.port { outward.port } else { port };
+    let port = |port: u16, _: Option<&str>| match others.iter().find(|(from, _)| *from == port) {
+        _ if port == instance.port => outward.port,
+        Some((_, to)) => *to,
+        None => port,
+    };
     let node = swap_address(&mut document, node, &outward.host, &port);
     set_metadata(&mut document, Instance::MARKER, &outward.app_port.to_string());
+    Ok((node, print_document(&document)))
+}
+
+/// The node of an application that was published before, its main endpoint at another address.
+///
+/// # Errors
+/// As [`parse`]; `Json` if it is not Dubbo's.
+pub fn moved(node: &str, json: &[u8], host: &str, port: u16) -> Result<(String, Vec<u8>), NamingError> {
+    let instance = parse(node, json)?.ok_or_else(not_dubbo)?;
+    let mut document = read(json)?;
+    let new = |old: u16, _: Option<&str>| if old == instance.port { port } else { old };
+    let node = swap_address(&mut document, node, host, &new);
     Ok((node, print_document(&document)))
 }
 

@@ -69,6 +69,14 @@ pub fn with_outward(child: &str, outward: &Outward) -> Result<String, NamingErro
     swap(child, &outward.host, outward.port, Some(outward.app_port))
 }
 
+/// A child that was published before, at another address: host, port and their echoes swapped, the rest byte for byte.
+///
+/// # Errors
+/// As [`parse_child`].
+pub fn moved(child: &str, host: &str, port: u16) -> Result<String, NamingError> {
+    swap(child, host, port, None)
+}
+
 /// Swaps the address in a URL's text, encoded or not; with `marker` refuses a marked one and appends the marker.
 pub(crate) fn swap(child: &str, new_host: &str, new_port: u16, marker: Option<u16>) -> Result<String, NamingError> {
     let units: Vec<Unit> = encoding::units(child).collect::<Result<_, _>>()?;

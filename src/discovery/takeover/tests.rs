@@ -82,6 +82,7 @@ fn shown_of(target: Target, instances: Vec<Arc<Instance>>, client: Client) -> Ve
         target,
         instances,
         malformed: vec![],
+        foreign: Vec::new(),
         source: Source::Registry,
     };
     inward(

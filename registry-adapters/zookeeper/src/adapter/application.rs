@@ -138,9 +138,8 @@ impl ApplicationList {
                 false
             }
             _ => {
-                let is_shown = content != NodeContent::Other;
-                let before = self.nodes.insert(name, Node { version, content });
-                is_shown || before.is_some_and(|node| node.content != NodeContent::Other)
+                self.nodes.insert(name, Node { version, content });
+                true
             }
         }
     }
@@ -148,17 +147,27 @@ impl ApplicationList {
     fn content(&self) -> Content {
         let mut instances = Vec::with_capacity(self.nodes.len());
         let mut malformed = Vec::new();
+        let mut foreign = Vec::new();
         for (name, node) in &self.nodes {
             match &node.content {
                 NodeContent::Instance(instance) => instances.push(Arc::clone(instance)),
-                NodeContent::Malformed => malformed.push(Arc::clone(name)),
-                NodeContent::Other => {}
+                NodeContent::Malformed => {
+                    malformed.push(Arc::clone(name));
+                    // Who wrote it can read it.
+                    foreign.push(Arc::clone(name));
+                }
+                NodeContent::Other => foreign.push(Arc::clone(name)),
             }
         }
         instances.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         malformed.sort_unstable();
         malformed.truncate(MAX_MALFORMED);
-        Content { instances, malformed }
+        foreign.sort_unstable();
+        Content {
+            instances,
+            malformed,
+            foreign,
+        }
     }
 
     fn is_in(&self, scope: &Scope, path: &str) -> bool {

@@ -20,6 +20,8 @@ pub(super) struct Content {
     pub instances: Vec<Arc<Instance>>,
     /// At most [`MAX_MALFORMED`] names.
     pub malformed: Vec<Arc<str>>,
+    /// See [`Snapshot::foreign`].
+    pub foreign: Vec<Arc<str>>,
 }
 
 /// What to read.
@@ -109,14 +111,18 @@ impl Follow {
 
     /// Tells a list that differs from the last one.
     fn tell(&self, content: Option<Content>) {
-        let Some(Content { instances, malformed }) = content else {
-            return;
-        };
+        let Some(content) = content else { return };
+        let Content {
+            instances,
+            malformed,
+            foreign,
+        } = content;
         debug!(registry = &*self.shared.name, service = %self.target, instances = instances.len(), malformed = malformed.len(), "list read");
         self.list.send_replace(Some(Arc::new(Snapshot {
             target: self.target.clone(),
             instances,
             malformed,
+            foreign,
             source: Source::Registry,
         })));
     }

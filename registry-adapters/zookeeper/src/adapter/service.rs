@@ -21,6 +21,8 @@ pub(super) struct ServiceList {
 #[derive(Clone)]
 enum Child {
     Instance(Arc<Instance>),
+    /// No URL.
+    Other,
     Malformed,
 }
 
@@ -35,7 +37,6 @@ impl ServiceList {
     /// Gives the list if it changed. Only new children are parsed.
     pub async fn read(&mut self, client: &Client, watcher: &Watcher) -> Result<Option<Content>, ClientError> {
         let mut names = children_or_none(client, &self.path, watcher).await?;
-        names.retain(|name| dubbo_url::is_provider_child(name));
         names.sort_unstable();
         names.dedup();
         let known = self.known.as_ref();
@@ -46,6 +47,7 @@ impl ServiceList {
         let mut now = HashMap::with_capacity(names.len());
         let mut instances = Vec::with_capacity(names.len());
         let mut malformed = Vec::new();
+        let mut foreign = Vec::new();
         for name in names {
             let child = match known.and_then(|k| k.get_key_value(&name)) {
                 Some((_, child)) => child.clone(),
@@ -55,18 +57,26 @@ impl ServiceList {
                 Child::Instance(instance) => instances.push(Arc::clone(instance)),
                 Child::Malformed if malformed.len() < MAX_MALFORMED => malformed.push(Arc::clone(&name)),
                 Child::Malformed => {}
+                Child::Other => foreign.push(Arc::clone(&name)),
             }
             let key = match &child {
                 Child::Instance(instance) => Arc::clone(&instance.id),
-                Child::Malformed => name,
+                Child::Malformed | Child::Other => name,
             };
             now.insert(key, child);
         }
         self.known = Some(now);
-        Ok(Some(Content { instances, malformed }))
+        Ok(Some(Content {
+            instances,
+            malformed,
+            foreign,
+        }))
     }
 
     fn parse(&self, name: &str) -> Child {
+        if !dubbo_url::is_provider_child(name) {
+            return Child::Other;
+        }
         match dubbo_url::parse_child(name) {
             Ok(instance) => Child::Instance(Arc::new(instance)),
             Err(error) => {

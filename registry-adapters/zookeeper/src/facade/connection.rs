@@ -116,6 +116,8 @@ impl Session {
         greeting: BytesMut,
     ) -> Self {
         let (visit, known) = shared.sessions.enter(upstream.response.session_id).await;
+        // A registry that started anew may give an old number to a new session.
+        let known = known.filter(|_| request.session_id != 0);
         let is_unknown = known.is_none();
         let mut state = known.unwrap_or_else(|| {
             // go-zk does not know the read-only flag; Java's client always sends it.
@@ -132,10 +134,13 @@ impl Session {
         let mut door = Door::new(Arc::clone(shared), state, is_behind);
         door.app_out = greeting;
         if is_unknown && request.session_id != 0 {
-            door.learn();
-        } else {
-            door.resume_lists();
+            door.state.is_resumed = true;
+            door.state.is_to_be_learned = true;
         }
+        if door.state.is_to_be_learned {
+            door.learn_soon();
+        }
+        door.resume_lists();
         let millis = u64::try_from(upstream.response.timeout_ms).unwrap_or_default();
         Self {
             door,
@@ -178,7 +183,8 @@ impl Session {
         let config = self.door.shared.config.clone();
         let cancel = self.visit.cancel.clone();
         let door = &mut self.door;
-        let mut app_moved = Instant::now();
+        // Since when the application has taken nothing of what waits for it.
+        let mut stuck: Option<Instant> = None;
         loop {
             while door.takes_requests()
                 && let Some(frame) = split_frame(&mut input, config.max_frame_bytes)?
@@ -198,10 +204,11 @@ impl Session {
             if door.takes_requests() && has_frame(&input) {
                 continue;
             }
-            let stalled = match door.app_out.is_empty() {
+            stuck = match door.app_out.is_empty() {
                 true => None,
-                false => Some(app_moved + config.write_timeout),
+                false => stuck.or_else(|| Some(Instant::now())),
             };
+            let stalled = stuck.map(|since| since + config.write_timeout);
             let deadline = [door.deadline(), stalled].into_iter().flatten().min();
             // Each arm is cancel safe: reads and writes of a buffer take or give nothing until they are done, and so does
             // `join_next`.
@@ -210,7 +217,7 @@ impl Session {
                 () = cancel.cancelled() => return Err(End::Superseded),
                 n = write_some(&mut app_write, &mut door.app_out) => {
                     n?;
-                    app_moved = Instant::now();
+                    stuck = None;
                 }
                 n = write_some(&mut up_write, &mut door.up_out) => n?,
                 n = read_some(&mut app_read, &mut input), if door.takes_requests() => {
@@ -229,11 +236,7 @@ impl Session {
                 Some(done) = door.jobs.join_next(), if !door.jobs.is_empty() => {
                     // A job that panicked was logged by the panic hook; what waits for it times out.
                     if let Ok(done) = done {
-                        let was_empty = door.app_out.is_empty();
                         door.on_done(done);
-                        if was_empty {
-                            app_moved = Instant::now();
-                        }
                     }
                 }
                 () = sleep_to(deadline) => {
@@ -242,9 +245,6 @@ impl Session {
                     }
                     door.on_deadline();
                 }
-            }
-            if door.app_out.is_empty() {
-                app_moved = Instant::now();
             }
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct View {
     list: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(super) shown: Shown,
     pub(super) is_known: bool,
+    /// It was read before the list was known: the real one was shown then.
+    pub(super) is_shown_late: bool,
     /// Version of the list that the application read last.
     pub(super) read_version: Option<i32>,
     pub(super) watches: Watches,
@@ -35,7 +37,7 @@ pub(super) struct Watches {
     pub(super) child: bool,
     /// One-shot, on the directory's own data. The registry has it too.
     pub(super) data: bool,
-    /// Persistent: 0 on the directory, 1 on everything below it as well. The registry has one on the directory.
+    /// Persistent: 0 on the directory, 1 on everything below it instead. The registry has the same one.
     pub(super) persistent: Option<i32>,
     /// One-shot, on entries.
     entries: HashSet<String>,
@@ -127,7 +129,7 @@ impl Door {
             return self.relay(head, request, frame, Then::Relay);
         }
         super::stats::Stats::count(&self.shared.stats.owned);
-        let place = self.line.reserve();
+        let place = self.place();
         let read = ListRead {
             dir: dir.to_owned(),
             place,
@@ -191,7 +193,8 @@ impl Door {
         self.fill(Some(read.place), head, &reply);
     }
 
-    /// Reads whose list did not come in time are answered with what there is, and hear of the list by their watch.
+    /// Reads whose list did not come in time are shown the real one: an application that finds providers, even past their
+    /// takeover, works, and one that finds none may not start. It hears of its list by its watch.
     pub(super) fn answer_late_reads(&mut self) {
         let now = Instant::now();
         let (late, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
@@ -202,9 +205,14 @@ impl Door {
             tracing::warn!(
                 registry = "zookeeper",
                 list = read.dir,
-                "list not known in time, shown empty"
+                "list not known in time, shown as it stands in the registry"
             );
-            self.answer_read(read);
+            if let Some(view) = self.state.views.get_mut(&read.dir) {
+                view.is_shown_late = true;
+                view.watches.child |= read.wants_watch();
+            }
+            let (xid, place) = (read.xid, Some(read.place));
+            self.send_own(read.request, xid, place, Then::Relay);
         }
     }
 
@@ -227,6 +235,7 @@ impl Door {
             list: list.clone(),
             shown: Shown::default(),
             is_known: false,
+            is_shown_late: false,
             read_version: None,
             watches: Watches::default(),
         };
@@ -278,6 +287,12 @@ impl Door {
         }
     }
 
+    /// The list of a directory, if it is not known yet.
+    pub(super) fn unknown_list(&self, dir: &str) -> Option<watch::Receiver<Option<Arc<Snapshot>>>> {
+        let view = self.state.views.get(dir).filter(|view| !view.is_known)?;
+        Some(view.list.clone())
+    }
+
     pub(super) fn refresh_all(&mut self) {
         let dirs: Vec<String> = self.state.views.keys().cloned().collect();
         for dir in dirs {
@@ -296,42 +311,34 @@ impl Door {
         let Some(snapshot) = view.list.borrow_and_update().clone() else {
             return;
         };
+        let was_known = view.is_known;
         let was_relayed = view.is_relayed();
-        let is_first = !view.is_known && view.read_version.is_none();
         let changes = view.shown.refresh(&snapshot, discovery.as_ref(), client, stamp);
         view.is_known = true;
-        let is_relayed = view.is_relayed();
-        if !is_first && was_relayed != is_relayed {
-            // The watch stands at the other place. An event too many is looked at and forgotten.
-            view.watches.child = false;
-            return self.fire(EventKind::NodeChildrenChanged, dir);
-        }
-        if is_relayed {
-            return;
-        }
-        // What a client would have found there when it set its watch is not news to it.
-        if !is_first {
-            self.fire_changes(dir, &changes);
-        }
+        // What stood in the registry was shown, or is from now on: the watch stands at the other place. An event too many
+        // is looked at and forgotten.
+        let is_elsewhere = std::mem::take(&mut view.is_shown_late) || (was_known && was_relayed != view.is_relayed());
+        self.fire_changes(dir, &changes, was_known, is_elsewhere);
     }
 
-    fn fire_changes(&mut self, dir: &str, changes: &[Change]) {
+    fn fire_changes(&mut self, dir: &str, changes: &[Change], was_known: bool, is_elsewhere: bool) {
         let Some(view) = self.state.views.get_mut(dir) else {
             return;
         };
-        let below = view.watches.persistent == Some(1);
+        let is_relayed = view.is_relayed();
+        // What a client would have found there when it set its watch is not news to it.
+        let below = was_known && view.watches.persistent == Some(1);
         let mut events = Vec::new();
-        let mut moved = false;
-        for change in changes {
-            let (kind, name) = match change {
-                Change::Created(name) => (EventKind::NodeCreated, name),
-                Change::Deleted(name) => (EventKind::NodeDeleted, name),
-                Change::DataChanged(name) => (EventKind::NodeDataChanged, name),
-            };
-            moved |= kind != EventKind::NodeDataChanged;
+        let mut moved = is_elsewhere;
+        for Change { kind, name, is_foreign } in changes {
+            // The registry tells of those, as long as it is its list that is shown.
+            if *is_foreign && is_relayed {
+                continue;
+            }
+            moved |= was_known && *kind != EventKind::NodeDataChanged;
             let once = view.watches.entries.remove(name);
             if once || below || view.watches.entries_for_good.contains(name) {
-                events.push((kind, format!("{dir}/{name}")));
+                events.push((*kind, format!("{dir}/{name}")));
             }
         }
         let is_listed = moved && std::mem::take(&mut view.watches.child);
@@ -361,13 +368,14 @@ impl Door {
 
     // ---- watches ----
 
-    /// `addWatch` on a list: the registry keeps one for the directory itself, the entries' events are made here.
+    /// `addWatch` on a list: the registry keeps one for the directory and what is not discovery's below it, the events of
+    /// entries are made here.
     fn watch_list(&mut self, head: RequestHeader, dir: &str, mode: i32) {
         self.follow(dir);
-        let place = self.line.reserve();
+        let place = self.place();
         let request = Request::AddWatch {
             path: Text::from(dir),
-            mode: if matches!(mode, 0 | 1) { 0 } else { mode },
+            mode,
         };
         let then = Then::DirWatch {
             dir: dir.to_owned(),
@@ -403,9 +411,11 @@ impl Door {
             watches.child &= !child;
             watches.data &= !data;
             if persistent {
-                watches.persistent = None;
+                let kind = match watches.persistent.take() {
+                    Some(0) => watcher_kind::PERSISTENT,
+                    _ => watcher_kind::PERSISTENT_RECURSIVE,
+                };
                 let path = Text::from(dir);
-                let kind = watcher_kind::PERSISTENT;
                 self.send_own(Request::RemoveWatches { path, kind }, 0, None, Then::Ignore);
             }
         }
@@ -435,6 +445,19 @@ impl Door {
             }
             _ => true,
         }
+    }
+
+    /// An event of the registry on a child of a list. `true` if the application is to see it: a watch on everything below a
+    /// list would tell it of providers that it is not shown.
+    pub(super) fn child_event(&self, dir: &str, name: &str, kind: i32, path: &str) -> bool {
+        let Some(view) = self.state.views.get(dir).filter(|view| !view.is_relayed()) else {
+            return true;
+        };
+        let is_data = EventKind::from_wire(kind) == Some(EventKind::NodeDataChanged);
+        view.watches.persistent != Some(1)
+            || self.state.names.app_path(path).is_some()
+            || self.state.absent_watches.contains(path)
+            || (is_data && matches!(view.shown.entry(name), Some(super::list::Entry::Foreign)))
     }
 
     /// The reply to a read of the directory itself.

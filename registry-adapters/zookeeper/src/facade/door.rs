@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::dirs::{Followed, ListRead};
+use super::learn::Move;
 use super::line::{Line, Origin, Place};
 use super::multi::MultiOp;
 use super::session::State;
@@ -45,8 +46,10 @@ pub(super) struct Door {
     pub(super) frozen_watches: HashSet<String>,
     /// The registry's zxids are lower than what the application was shown.
     pub(super) is_behind: bool,
-    /// Own requests whose answers must be in before the application is heard.
-    pub(super) learning: usize,
+    /// What a session that nothing is known of had published, while that is being found out.
+    pub(super) learning: Learning,
+    /// The place of a request that is taken up again.
+    held_place: Option<Place>,
     /// The session was closed by the application.
     pub(super) is_closed: bool,
     next_own: i32,
@@ -119,6 +122,13 @@ pub(super) enum Then {
     LearnData {
         path: String,
     },
+    /// A learned node moves to its new ingress.
+    Move(Box<Move>),
+    /// Taken back; if it was not there, it may stand under another name.
+    DeleteUnknown {
+        app_path: String,
+        version: i32,
+    },
     /// Nobody asks.
     Ignore,
 }
@@ -134,6 +144,45 @@ pub(super) enum Done {
         request: Box<Request>,
         answer: Option<String>,
     },
+    /// The lists that a request needs are known, or late.
+    Held {
+        place: Place,
+        head: RequestHeader,
+        request: Box<Request>,
+        frame: Bytes,
+        dirs: Vec<String>,
+    },
+}
+
+/// How far it is known what a session published before Remora restarted.
+#[derive(Debug)]
+pub(super) enum Learning {
+    /// To be asked for when the application has said who it is, at the latest `at`.
+    Due {
+        at: Instant,
+    },
+    /// Asked for; the application waits, with the request it sent meanwhile.
+    Asked {
+        questions: usize,
+        until: Instant,
+        held: Option<Bytes>,
+    },
+    Done,
+}
+
+impl Learning {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Due { at } => Some(*at),
+            Self::Asked { until, .. } => Some(*until),
+            Self::Done => None,
+        }
+    }
+}
+
+/// What an application sends before it asks for anything. Its nodes may be readable to it only afterwards.
+fn is_about_the_connection(op: Option<OpCode>) -> bool {
+    matches!(op, Some(OpCode::Auth | OpCode::Sasl | OpCode::Ping))
 }
 
 /// Numbers of our own requests; applications count upwards from 1, and the protocol's special ones end at -8.
@@ -153,7 +202,8 @@ impl Door {
             waiting: Vec::new(),
             frozen_watches: HashSet::new(),
             is_behind,
-            learning: 0,
+            learning: Learning::Done,
+            held_place: None,
             is_closed: false,
             next_own: FIRST_OWN_XID,
         }
@@ -162,11 +212,13 @@ impl Door {
     /// Whether another request may be taken: the rest waits in the application's socket.
     pub(super) fn takes_requests(&self) -> bool {
         let config = &self.shared.config;
-        self.learning == 0
+        !matches!(self.learning, Learning::Asked { .. })
             && !self.is_closed
             && self.line.len() < config.max_outstanding
             && self.sent.len() < config.max_outstanding
             && self.up_out.len() < config.buffer_bytes
+            && self.app_out.len() < config.buffer_bytes
+            && self.line.bytes() < config.buffer_bytes
     }
 
     /// Takes one request.
@@ -176,11 +228,16 @@ impl Door {
     pub(super) fn on_app_frame(&mut self, frame: Bytes) -> Result<(), WireError> {
         let mut input = Reader::new(frame.clone());
         let head = RequestHeader::read(&mut input)?;
-        let request = OpCode::from_wire(head.op).and_then(|op| Request::decode(op, input.rest()).ok());
+        let op = OpCode::from_wire(head.op);
+        if let (Learning::Due { .. }, false) = (&self.learning, is_about_the_connection(op)) {
+            self.learn(Some(frame));
+            return Ok(());
+        }
+        let request = op.and_then(|op| Request::decode(op, input.rest()).ok());
         match request {
             Some(request) => self.on_request(head, request, frame),
             None => {
-                let place = self.line.reserve();
+                let place = self.place();
                 self.send_raw(head, &frame, place, Then::Relay);
             }
         }
@@ -223,23 +280,77 @@ impl Door {
                 request,
                 answer,
             } => self.metadata_answered(place, head, *request, answer),
+            Done::Held {
+                place,
+                head,
+                request,
+                frame,
+                dirs,
+            } => {
+                for dir in dirs {
+                    self.refresh(&dir);
+                }
+                self.held_place = Some(place);
+                self.on_request(head, *request, frame);
+                self.held_place = None;
+            }
         }
         self.flush();
     }
 
     /// When something must happen even if no byte arrives.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.iter().map(|read| read.deadline).min()
+        let reads = self.waiting.iter().map(|read| read.deadline);
+        reads.chain(self.learning.deadline()).min()
     }
 
     /// The time of `deadline` has come.
     pub(super) fn on_deadline(&mut self) {
         self.answer_late_reads();
+        self.learn_in_time();
         self.flush();
     }
 
     pub(super) fn flush(&mut self) {
         self.line.leave(&mut self.app_out);
+    }
+
+    /// The next place in the line, or the one that a request taken up again has.
+    pub(super) fn place(&mut self) -> Place {
+        self.held_place.take().unwrap_or_else(|| self.line.reserve())
+    }
+
+    /// Takes a request up again once the lists that it needs are known. `false` when it has waited already.
+    pub(super) fn hold(&mut self, head: RequestHeader, request: &Request, frame: &Bytes, dirs: &[String]) -> bool {
+        if self.held_place.is_some() {
+            return false;
+        }
+        let mut lists = Vec::new();
+        for dir in dirs {
+            if self.follow(dir) {
+                lists.extend(self.unknown_list(dir));
+            }
+        }
+        if lists.is_empty() {
+            return false;
+        }
+        let place = self.line.reserve();
+        let deadline = Instant::now() + self.shared.config.first_list_wait;
+        let (request, frame, dirs) = (Box::new(request.clone()), frame.clone(), dirs.to_vec());
+        self.jobs.spawn(async move {
+            for mut list in lists {
+                // Late, or discovery is going down: it is answered with what there is.
+                let _ = tokio::time::timeout_at(deadline, list.wait_for(Option::is_some)).await;
+            }
+            Done::Held {
+                place,
+                head,
+                request,
+                frame,
+                dirs,
+            }
+        });
+        true
     }
 
     pub(super) fn discovery(&self) -> Arc<dyn Discovery> {
@@ -255,7 +366,7 @@ impl Door {
     /// Sends a request on as the application sent it, or with the chroot before its path.
     pub(super) fn relay(&mut self, head: RequestHeader, request: Request, frame: &Bytes, then: Then) {
         Stats::count(&self.shared.stats.relayed);
-        let place = self.line.reserve();
+        let place = self.place();
         if self.shared.chroot.is_empty() {
             self.send_raw(head, frame, place, then);
         } else {
@@ -342,7 +453,7 @@ impl Door {
 
     /// Answers from here.
     pub(super) fn answer(&mut self, head: RequestHeader, reply: &Reply) {
-        let place = self.line.reserve();
+        let place = self.place();
         self.answer_at(place, head, reply);
     }
 
@@ -357,7 +468,7 @@ impl Door {
     /// Refuses from here.
     pub(super) fn refuse(&mut self, head: RequestHeader, err: ErrorCode) {
         Stats::count(&self.shared.stats.local);
-        let place = self.line.reserve();
+        let place = self.place();
         self.fill_error(place, head.xid, self.state.high, err, Origin::Local);
     }
 

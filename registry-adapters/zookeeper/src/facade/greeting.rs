@@ -83,7 +83,14 @@ pub(super) async fn hear(
 pub(super) async fn open(shared: &Shared, request: &ConnectRequest) -> Result<Upstream, GreetingError> {
     let wait = shared.config.greeting_timeout;
     let opened = async {
-        match ask(shared, request).await {
+        let mut answer = ask(shared, request).await;
+        for _ in 1..ASK_TIMES {
+            // Of an ensemble, it may be a server that lags behind; another one does not.
+            if request.last_zxid_seen > 0 && matches!(answer, Err(GreetingError::Closed)) {
+                answer = ask(shared, request).await;
+            }
+        }
+        match answer {
             Err(GreetingError::Closed) if request.last_zxid_seen > 0 => {
                 let humble = ConnectRequest {
                     last_zxid_seen: 0,
@@ -169,3 +176,5 @@ pub(super) fn answer(response: &ConnectResponse, out: &mut BytesMut) {
 // A ConnectRequest has 45 bytes; longer passwords than 16 bytes were never seen.
 const MAX_GREETING: usize = 4096;
 const ASK_XID: i32 = i32::MIN;
+// Servers are tried from a random one on, so this finds a server of three that is up to date in 26 of 27 cases.
+const ASK_TIMES: usize = 3;

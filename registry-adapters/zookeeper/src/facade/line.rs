@@ -23,6 +23,8 @@ pub(super) struct Line {
     /// The last filled slot, and the last one filled with something the real registry said.
     last_filled: Option<u64>,
     last_upstream: Option<u64>,
+    /// Bytes of what waits.
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -53,10 +55,17 @@ impl Line {
         self.slots.len()
     }
 
+    /// Bytes that wait for what is before them.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Puts a whole frame at its place. A place is filled once; a second frame replaces the first.
     pub(super) fn fill(&mut self, place: Place, frame: Bytes, origin: Origin) {
         let Some(slot) = self.slot(place.0) else { return };
-        slot.reply = Some(frame);
+        let length = frame.len();
+        let before = slot.reply.replace(frame).map_or(0, |frame| frame.len());
+        self.bytes = self.bytes.saturating_add(length).saturating_sub(before);
         self.last_filled = self.last_filled.max(Some(place.0));
         if origin == Origin::Upstream {
             self.last_upstream = self.last_upstream.max(Some(place.0));
@@ -77,6 +86,7 @@ impl Line {
     /// Moves what may leave to the end of `out`.
     pub(super) fn leave(&mut self, out: &mut BytesMut) {
         while let Some(reply) = self.slots.front_mut().and_then(|slot| slot.reply.take()) {
+            self.bytes = self.bytes.saturating_sub(reply.len());
             out.extend_from_slice(&reply);
             if let Some(slot) = self.slots.pop_front() {
                 for event in slot.events {

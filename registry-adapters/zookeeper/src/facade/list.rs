@@ -15,7 +15,7 @@ use remora_naming::{application, dubbo_url};
 use remora_registry::{Client, Discovery, Instance, Snapshot, Target};
 use tracing::warn;
 
-use crate::wire::Stat;
+use crate::wire::{EventKind, Stat};
 
 /// The list shown for one directory.
 #[derive(Debug, Default)]
@@ -54,10 +54,11 @@ pub(super) struct Made {
 
 /// A difference between two lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
-    Created(String),
-    Deleted(String),
-    DataChanged(String),
+pub(super) struct Change {
+    pub(super) kind: EventKind,
+    pub(super) name: String,
+    /// It is a real child that is not discovery's.
+    pub(super) is_foreign: bool,
 }
 
 impl Shown {
@@ -69,7 +70,7 @@ impl Shown {
         client: Client,
         stamp: i64,
     ) -> Vec<Change> {
-        let foreign = foreign_children(snapshot);
+        let foreign = &snapshot.foreign;
         self.is_foreign = snapshot.instances.is_empty() && !foreign.is_empty();
         let mut next: BTreeMap<String, Bytes> = BTreeMap::new();
         let stored: HashMap<&str, &Instance> = snapshot.instances.iter().map(|i| (&*i.id, &**i)).collect();
@@ -83,15 +84,19 @@ impl Shown {
         self.replace(next, foreign, stamp)
     }
 
-    fn replace(&mut self, next: BTreeMap<String, Bytes>, foreign: Vec<Arc<str>>, stamp: i64) -> Vec<Change> {
+    fn replace(&mut self, next: BTreeMap<String, Bytes>, foreign: &[Arc<str>], stamp: i64) -> Vec<Change> {
         let now = now_ms();
         let mut changes = Vec::new();
         let mut old = std::mem::take(&mut self.entries);
+        let mut change = |kind, name: &str, is_foreign| {
+            let name = name.to_owned();
+            changes.push(Change { kind, name, is_foreign });
+        };
         for (name, data) in next {
             let entry = match old.remove(&name) {
                 Some(Entry::Made(made)) if made.data == data => made,
                 Some(Entry::Made(made)) => {
-                    changes.push(Change::DataChanged(name.clone()));
+                    change(EventKind::NodeDataChanged, &name, false);
                     Made {
                         data,
                         modified: stamp,
@@ -101,7 +106,7 @@ impl Shown {
                     }
                 }
                 _ => {
-                    changes.push(Change::Created(name.clone()));
+                    change(EventKind::NodeCreated, &name, false);
                     Made {
                         data,
                         created: stamp,
@@ -115,13 +120,15 @@ impl Shown {
             self.entries.insert(name, Entry::Made(entry));
         }
         for name in foreign {
-            if old.remove(&*name).is_none() && !self.entries.contains_key(&*name) {
-                changes.push(Change::Created(name.to_string()));
+            if old.remove(&**name).is_none() && !self.entries.contains_key(&**name) {
+                change(EventKind::NodeCreated, name, true);
             }
             self.entries.entry(name.to_string()).or_insert(Entry::Foreign);
         }
-        changes.extend(old.into_keys().map(Change::Deleted));
-        let moved = changes.iter().filter(|c| !matches!(c, Change::DataChanged(_))).count();
+        for (name, entry) in old {
+            change(EventKind::NodeDeleted, &name, entry == Entry::Foreign);
+        }
+        let moved = changes.iter().filter(|c| c.kind != EventKind::NodeDataChanged).count();
         if moved > 0 {
             self.changes = self.changes.wrapping_add(i32::try_from(moved).unwrap_or(i32::MAX));
             self.changed_at = stamp;
@@ -172,17 +179,6 @@ impl Made {
     pub(super) fn modified(&self) -> i64 {
         self.modified
     }
-}
-
-/// Real children that are not discovery's, to be shown as they are. A provider URL that cannot be read is not among them:
-/// the application could not read it either.
-fn foreign_children(snapshot: &Snapshot) -> Vec<Arc<str>> {
-    let is_service = matches!(snapshot.target, Target::Service { .. });
-    let names = snapshot.malformed.iter();
-    names
-        .filter(|name| !(is_service && dubbo_url::is_provider_child(name)))
-        .cloned()
-        .collect()
 }
 
 /// Name and data of an entry. One that discovery left alone keeps its stored form, byte for byte.

@@ -35,7 +35,7 @@ impl Door {
         if !is_changed {
             return self.relay(head, Request::Multi(ops.clone()), frame, Then::Relay);
         }
-        let place = self.line.reserve();
+        let place = self.place();
         let ops = Ops::from_iter(outward);
         self.send(head, Request::Multi(ops), place, Then::Multi { ops: then });
     }
@@ -138,6 +138,14 @@ impl Door {
     }
 
     pub(super) fn multi_read(&mut self, head: RequestHeader, ops: Ops, frame: &Bytes) {
+        if !self.state.is_raw {
+            let roots = &self.shared.roots;
+            let lists = ops.iter().map(|op| op.path().to_string());
+            let lists: Vec<String> = lists.filter(|path| roots.shape(path) == Shape::Dir).collect();
+            if self.hold(head, &Request::MultiRead(ops.clone()), frame, &lists) {
+                return;
+            }
+        }
         let paths: Vec<(String, bool)> = ops
             .iter()
             .map(|op| {
@@ -178,13 +186,13 @@ impl Door {
         if !is_owned {
             return self.relay(head, Request::MultiRead(ops), frame, Then::Relay);
         }
-        let place = self.line.reserve();
+        let place = self.place();
         let ops = Ops::from_iter(outward);
         self.send(head, Request::MultiRead(ops), place, Then::MultiRead { ops: paths });
     }
 
-    /// The results of a `multiRead`, as each would have been alone. A list that is not known yet is shown empty and its
-    /// watch fires when it is.
+    /// The results of a `multiRead`, as each would have been alone. A list that is not known in time is shown as it stands
+    /// in the registry.
     pub(super) fn multi_read_done(&mut self, ops: &[(String, bool)], reply: Option<Reply>) -> Option<Reply> {
         let Some(Reply::Results(results)) = reply else {
             return reply;
@@ -257,8 +265,12 @@ impl Door {
             .state
             .views
             .get_mut(dir)
-            .filter(|view| !is_raw && !view.shown.is_foreign)?;
+            .filter(|view| !is_raw && !view.is_relayed())?;
         view.watches.child |= watch;
+        if !view.is_known {
+            view.is_shown_late = true;
+            return None;
+        }
         view.read_version = Some(view.shown.version());
         let children = view.shown.names().map(Text::from).collect();
         Some(OpResult::GetChildren { children })

@@ -26,6 +26,8 @@ pub(super) struct Own {
     pub(super) target: Target,
     /// As the application wrote it.
     pub(super) instance: Instance,
+    /// Its other endpoints that were published.
+    pub(super) also: Vec<Instance>,
     /// Its data: as the application wrote it, and as it stands in the registry; `None` where they are the same.
     pub(super) data: Option<(Bytes, Bytes)>,
     /// Whether it stands, as far as we know.
@@ -117,6 +119,7 @@ mod tests {
                 name: "a.B".into(),
             },
             instance: dubbo_url::parse_child("dubbo%3A%2F%2F10.0.0.5%3A20880%2Fa.B").unwrap(),
+            also: Vec::new(),
             data: None,
             is_live: true,
         }

@@ -9,6 +9,7 @@ use remora_registry::{Instance, Outward, PublishError, ServiceKey, Target};
 use tracing::{debug, info, warn};
 
 use super::door::{Door, Then};
+use super::line::Place;
 use super::names::Own;
 use super::paths::Shape;
 use crate::wire::request::{Create, SetData};
@@ -47,7 +48,7 @@ impl Door {
     ) {
         match self.outward_create(&create, path, dir, name) {
             Ok(create) => {
-                let place = self.line.reserve();
+                let place = self.place();
                 let then = Then::Create {
                     app_path: path.to_owned(),
                 };
@@ -96,8 +97,9 @@ impl Door {
         Ok(own)
     }
 
-    fn own_form(&mut self, dir: &str, name: &str, data: &Bytes) -> Result<Own, Unchanged> {
+    pub(super) fn own_form(&mut self, dir: &str, name: &str, data: &Bytes) -> Result<Own, Unchanged> {
         let target = self.shared.roots.target(dir).ok_or(Unchanged::Foreign)?;
+        let mut also = Vec::new();
         let (instance, registry_name, registry_data) = match &target {
             Target::Service { .. } => {
                 if !dubbo_url::is_provider_child(name) {
@@ -112,7 +114,23 @@ impl Door {
             Target::Application { .. } => {
                 let instance = application::parse(name, data)?.ok_or(Unchanged::Foreign)?;
                 let outward = self.publish(&target, &instance)?;
-                let (registry_name, json) = application::with_outward(name, data, &outward)?;
+                let mut ports = Vec::new();
+                for endpoint in application::endpoints(&instance) {
+                    if endpoint.port == instance.port {
+                        continue;
+                    }
+                    let other = Instance {
+                        protocol: endpoint.protocol.into(),
+                        port: endpoint.port,
+                        ..instance.clone()
+                    };
+                    // One that no plugin speaks is called where it stands.
+                    if let Ok(outward) = self.publish(&target, &other) {
+                        ports.push((other.port, outward.port));
+                        also.push(other);
+                    }
+                }
+                let (registry_name, json) = application::with_outwards(name, data, &outward, &ports)?;
                 (instance, registry_name, Some(Bytes::from(json)))
             }
         };
@@ -120,13 +138,14 @@ impl Door {
             registry_path: format!("{dir}/{registry_name}"),
             target,
             instance,
+            also,
             // Copied: the frame's buffer would stay for as long as the node does.
             data: registry_data.map(|ours| (Bytes::copy_from_slice(data), ours)),
             is_live: false,
         })
     }
 
-    fn publish(&self, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
+    pub(super) fn publish(&self, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
         self.state
             .lease
             .discovery()
@@ -166,15 +185,41 @@ impl Door {
         let discovery = self.discovery();
         if let Some(own) = self.state.names.own_mut(app_path) {
             own.is_live = false;
-            discovery.withdraw(lease, &own.target, &own.instance);
+            for instance in std::iter::once(&own.instance).chain(&own.also) {
+                discovery.withdraw(lease, &own.target, instance);
+            }
         }
+    }
+
+    /// A delete of a name that this session did not publish found nothing: an earlier session of the application may have
+    /// published it for good (`dynamic=false`), and then it stands under its outward name. `false` if it cannot be that.
+    pub(super) fn delete_outward(&mut self, app_xid: i32, place: Option<Place>, path: &str, version: i32) -> bool {
+        let roots = self.shared.roots.clone();
+        let Shape::Child { dir, name } = roots.shape(path) else {
+            return false;
+        };
+        if self.state.is_raw || !matches!(roots.target(dir), Some(Target::Service { .. })) {
+            return false;
+        }
+        let Ok(own) = self.publish_child(path, dir, name, &Bytes::new()) else {
+            return false;
+        };
+        let request = Request::Delete {
+            path: Text::from(own.registry_path),
+            version,
+        };
+        let then = Then::Delete {
+            app_path: path.to_owned(),
+        };
+        self.send_own(request, app_xid, place, then);
+        true
     }
 
     /// `setData` on an entry: an application-level instance changes its document, other data is nobody's business.
     pub(super) fn set_child_data(&mut self, head: RequestHeader, set: SetData, frame: &Bytes, path: &str) {
         match self.outward_set(&set, path) {
             Some(set) => {
-                let place = self.line.reserve();
+                let place = self.place();
                 self.send(head, Request::SetData(set), place, Then::Relay);
             }
             None => self.relay(head, Request::SetData(set), frame, Then::Relay),
@@ -231,7 +276,7 @@ impl Door {
             Request::SetData(set) => Request::SetData(SetData { data: document, ..set }),
             other => other,
         };
-        let place = self.line.reserve();
+        let place = self.place();
         self.send(head, request, place, Then::Relay);
     }
 
@@ -292,131 +337,6 @@ impl Door {
                 Reply::Data { data, stat }
             }
             _ => Reply::Data { data, stat },
-        }
-    }
-
-    // ---- a session that comes back to a restarted Remora ----
-
-    /// Asks the registry what the session published.
-    pub(super) fn learn(&mut self) {
-        self.learning += 1;
-        let prefix = Text::from("/");
-        self.send_own(Request::GetEphemerals { prefix }, 0, None, Then::Learn);
-    }
-
-    /// The session's ephemerals. Servers before 3.6 cannot say; names are found then when the application uses them.
-    pub(super) fn learned(&mut self, reply: Option<Reply>) {
-        self.learning = self.learning.saturating_sub(1);
-        let Some(Reply::Children(paths)) = reply else { return };
-        for path in paths.iter() {
-            let path = self.shared.chroot.seen(&path).to_owned();
-            let roots = self.shared.roots.clone();
-            let Shape::Child { dir, name } = roots.shape(&path) else {
-                continue;
-            };
-            match roots.target(dir) {
-                Some(target @ Target::Service { .. }) => {
-                    if let Ok(instance) = dubbo_url::parse_child(name) {
-                        self.learned_one(path.clone(), target, instance, None);
-                    }
-                }
-                Some(Target::Application { .. }) => {
-                    self.learning += 1;
-                    let request = Request::GetData {
-                        path: Text::from(path.as_str()),
-                        watch: false,
-                    };
-                    self.send_own(request, 0, None, Then::LearnData { path: path.clone() });
-                }
-                None => {}
-            }
-        }
-    }
-
-    /// The document of one of the session's instances.
-    pub(super) fn learned_data(&mut self, path: String, reply: Option<Reply>) {
-        self.learning = self.learning.saturating_sub(1);
-        let Some(Reply::Data { data: Some(data), .. }) = reply else {
-            return;
-        };
-        let roots = self.shared.roots.clone();
-        let Shape::Child { dir, name } = roots.shape(&path) else {
-            return;
-        };
-        if let (Some(target), Ok(Some(instance))) = (roots.target(dir), application::parse(name, &data)) {
-            self.learned_one(path.clone(), target, instance, Some(data));
-        }
-    }
-
-    /// Publishes a marked node again with discovery, so that its ingress is known, and remembers it until the application
-    /// uses its own form of the name.
-    fn learned_one(&mut self, path: String, target: Target, instance: Instance, data: Option<Bytes>) {
-        let Some(app_port) = instance.app_port() else { return };
-        let mut own = instance.clone();
-        own.port = app_port;
-        own.params.remove(Instance::MARKER);
-        self.state.name(own.params.get("application"));
-        self.notice_release(own.params.get("release"));
-        match self.publish(&target, &own) {
-            Ok(outward) if outward.port == instance.port => {}
-            Ok(outward) => warn!(
-                registry = "zookeeper",
-                path,
-                ingress = outward.port,
-                "a resumed application is registered at a port that is not its ingress; restart it to register it anew"
-            ),
-            Err(e) => warn!(
-                registry = "zookeeper",
-                path,
-                reason = e.reason(),
-                "a resumed publication was not taken over"
-            ),
-        }
-        let data = data.map(|data| Bytes::copy_from_slice(&data));
-        self.state.names.learn(Own {
-            registry_path: path,
-            target,
-            instance: own,
-            data: data.map(|data| (data.clone(), data)),
-            is_live: true,
-        });
-    }
-
-    /// Recognises the application's own form of a name that was published before Remora restarted.
-    pub(super) fn find_learned(&mut self, path: &str, dir: &str, name: &str) {
-        if self.state.names.own(path).is_some() {
-            return;
-        }
-        let Some(target) = self.shared.roots.target(dir) else {
-            return;
-        };
-        match &target {
-            Target::Service { .. } => {
-                let Ok(instance) = dubbo_url::parse_child(name) else {
-                    return;
-                };
-                if !self.state.names.may_be_learned(&target, instance.port) {
-                    return;
-                }
-                let Ok(own) = self.own_form(dir, name, &Bytes::new()) else {
-                    return;
-                };
-                self.adopt(path, own);
-            }
-            Target::Application { .. } => {
-                // The name is `host:port`. The document as the application wrote it is lost; it reads the registry's.
-                let port = name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-                if let Some(own) = port.and_then(|port| self.state.names.take_learned(&target, port)) {
-                    self.state.names.insert(path, own);
-                }
-            }
-        }
-    }
-
-    fn adopt(&mut self, path: &str, mut own: Own) {
-        if self.state.names.is_learned(&own.registry_path) {
-            own.is_live = true;
-            self.state.names.insert(path, own);
         }
     }
 }

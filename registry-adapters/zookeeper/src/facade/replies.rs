@@ -27,6 +27,13 @@ impl Door {
             Then::Ignore => return,
             Then::Learn => return self.learned(decoded(&body)),
             Then::LearnData { path } => return self.learned_data(path, decoded(&body)),
+            Then::Move(step) => return self.moving(step, decoded(&body)),
+            Then::DeleteUnknown { app_path, version } => {
+                if err == ErrorCode::NO_NODE && self.delete_outward(app_xid, place, &app_path, version) {
+                    return;
+                }
+                None
+            }
             Then::List(read) => return self.list_read(read, head, decoded(&body)),
             Then::Close => {
                 self.is_closed = true;
@@ -126,9 +133,7 @@ impl Door {
         if let Some(view) = self.state.views.get_mut(dir) {
             view.watch_entry(name, true);
         }
-        if self.state.absent_watches.len() < MAX_ABSENT_WATCHES {
-            self.state.absent_watches.insert(app_path);
-        }
+        self.state.watch_absent(&app_path);
     }
 
     pub(super) fn on_event(&mut self, head: ReplyHeader, body: Bytes) -> Result<(), DoorError> {
@@ -136,6 +141,7 @@ impl Door {
         let path = self.shared.chroot.seen(&event.path).to_owned();
         let passes = match self.shared.roots.shape(&path) {
             Shape::Dir if !self.state.is_raw => self.dir_event(&path, event.kind),
+            Shape::Child { dir, name } if !self.state.is_raw => self.child_event(dir, name, event.kind, &path),
             _ => true,
         };
         if passes {
@@ -154,6 +160,3 @@ fn with_path(reply: Reply, app_path: &str) -> Reply {
         other => other,
     }
 }
-
-// As many names as one application may wait for; further ones are watched in the registry only.
-const MAX_ABSENT_WATCHES: usize = 10_000;

@@ -95,13 +95,23 @@ impl Door {
             };
             let mut request = request;
             set_path(&mut request, Text::from(registry_path));
-            let place = self.line.reserve();
+            let place = self.place();
             return self.send(head, request, place, then);
+        }
+        if self.state.is_resumed && !self.state.is_raw && is_read(&request) {
+            // It may have been shown by the Remora before this one.
+            if self.hold(head, &request, frame, &[dir.to_owned()]) {
+                return;
+            }
         }
         if self.answer_made(head, &request, dir, name) {
             return;
         }
         let then = match &request {
+            Request::Delete { version, .. } => Then::DeleteUnknown {
+                app_path: path.to_owned(),
+                version: *version,
+            },
             Request::Exists { watch: true, .. } => Then::AbsentWatch {
                 app_path: path.to_owned(),
             },
@@ -199,7 +209,7 @@ impl Door {
             Request::Create(create) => self.write_metadata(head, Request::Create(create), frame, application),
             Request::SetData(set) => self.write_metadata(head, Request::SetData(set), frame, application),
             Request::Exists { .. } | Request::GetData { .. } if !self.state.is_raw => {
-                let place = self.line.reserve();
+                let place = self.place();
                 let discovery = self.discovery();
                 let (application, revision) = (application.to_owned(), revision.to_owned());
                 let request = Box::new(request);
@@ -243,4 +253,18 @@ impl Door {
         };
         self.answer_at(place, head, &reply);
     }
+}
+
+fn is_read(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Exists { .. }
+            | Request::GetData { .. }
+            | Request::GetAcl { .. }
+            | Request::GetChildren { .. }
+            | Request::GetChildren2 { .. }
+            | Request::GetAllChildrenNumber { .. }
+            | Request::Sync { .. }
+            | Request::AddWatch { .. }
+    )
 }

@@ -17,15 +17,8 @@ impl Door {
         let data = self.rewatched(&set.data, |door, path| door.rewatch_data(path, set.relative_zxid));
         let exist = self.rewatched(&set.exist, Self::rewatch_exist);
         let child = self.rewatched(&set.child, Self::rewatch_child);
-        let mut persistent = self.rewatched(&set.persistent, |door, path| door.rewatch_for_good(path, 0));
-        let mut recursive = Vec::new();
-        for path in set.persistent_recursive.iter() {
-            match self.rewatch_for_good(&path, 1) {
-                Rewatch::Here => {}
-                Rewatch::There(path) => recursive.push(path),
-                Rewatch::Plainly(path) => persistent.push(path),
-            }
-        }
+        let persistent = self.rewatched(&set.persistent, |door, path| door.rewatch_for_good(path, 0));
+        let recursive = self.rewatched(&set.persistent_recursive, |door, path| door.rewatch_for_good(path, 1));
         let texts = |paths: Vec<String>| paths.into_iter().map(Text::from).collect::<Seq<Text>>();
         let set = SetWatches {
             // Compared with zxids of another count, a watch would be armed that should have fired; 0 fires them all.
@@ -44,7 +37,7 @@ impl Door {
             true => Request::SetWatches2(set),
             false => Request::SetWatches(set),
         };
-        let place = self.line.reserve();
+        let place = self.place();
         self.send(head, request, place, Then::Relay);
     }
 
@@ -54,7 +47,7 @@ impl Door {
         for path in paths.iter() {
             match rewatch(self, &path) {
                 Rewatch::Here => {}
-                Rewatch::There(path) | Rewatch::Plainly(path) => there.push(path),
+                Rewatch::There(path) => there.push(path),
             }
         }
         there
@@ -105,7 +98,7 @@ impl Door {
                     }
                     view.watch_entry(name, true);
                 }
-                self.state.absent_watches.insert(path.to_owned());
+                self.state.watch_absent(path);
                 Rewatch::There(path.to_owned())
             }
             _ => Rewatch::There(path.to_owned()),
@@ -142,7 +135,7 @@ impl Door {
                 if let Some(view) = self.state.views.get_mut(path) {
                     view.watches.persistent = Some(mode);
                 }
-                Rewatch::Plainly(path.to_owned())
+                Rewatch::There(path.to_owned())
             }
             Shape::Child { dir, name } => {
                 if let Some(view) = self.state.views.get_mut(dir) {
@@ -201,6 +194,4 @@ enum Rewatch {
     Here,
     /// In the registry, on this path.
     There(String),
-    /// In the registry, without what is below.
-    Plainly(String),
 }

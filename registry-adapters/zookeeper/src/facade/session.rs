@@ -24,6 +24,10 @@ pub(super) struct State {
     pub(super) is_named: bool,
     /// It listed a root: an operator's tool, shown the registry as it is from then on.
     pub(super) is_raw: bool,
+    /// It came to a Remora that knew nothing of it: what it was shown before is not known.
+    pub(super) is_resumed: bool,
+    /// What it published before is not asked for yet.
+    pub(super) is_to_be_learned: bool,
     /// Highest zxid it was shown.
     pub(super) high: i64,
     /// Last zxid given to an entry made here.
@@ -48,6 +52,8 @@ impl State {
             client,
             is_named: false,
             is_raw: false,
+            is_resumed: false,
+            is_to_be_learned: false,
             high: 0,
             stamp: 0,
             is_detached: false,
@@ -76,6 +82,13 @@ impl State {
         self.stamp
     }
 
+    /// An `exists` set a watch on a path where nothing is.
+    pub(super) fn watch_absent(&mut self, path: &str) {
+        if self.absent_watches.len() < MAX_ABSENT_WATCHES {
+            self.absent_watches.insert(path.to_owned());
+        }
+    }
+
     /// Told by a name or parameter that the application registered.
     pub(super) fn name(&mut self, application: Option<&str>) {
         if let Some(name) = application.filter(|name| !self.is_named && !name.is_empty()) {
@@ -84,6 +97,9 @@ impl State {
         }
     }
 }
+
+/// As many names as one application may wait for; further ones are watched in the registry only.
+const MAX_ABSENT_WATCHES: usize = 10_000;
 
 /// Every session known, by its id. An entry stays until the session is closed, or has had no connection for its timeout
 /// while the registry was in reach.

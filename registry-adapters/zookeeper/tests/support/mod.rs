@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "test code; clippy sees tests only inside #[test]")]
 
+pub mod door;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -133,6 +135,21 @@ impl Client {
         match head.err {
             ErrorCode::OK => Ok(Reply::decode(request.op(), body).unwrap()),
             err => Err(err),
+        }
+    }
+
+    /// The next event, in whatever order it comes with replies that nobody waits for.
+    pub async fn event(&mut self) -> (EventKind, String) {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            let mut input = Reader::new(self.frame().await.expect("an event"));
+            let head = ReplyHeader::read(&mut input).unwrap();
+            assert_eq!(head.xid, xid::EVENT, "an event, not a reply");
+            let event = WatcherEvent::read(&mut input).unwrap();
+            self.events
+                .push_back((EventKind::from_wire(event.kind).unwrap(), event.path.to_string()));
         }
     }
 
