@@ -4,6 +4,8 @@
 
 // Health, metrics, catalog and configuration over HTTP, loopback by default.
 pub mod admin;
+// Builds the rooms and connects them.
+mod app;
 // The call path: listener, connection, dispatch, router, balancer, upstream, reply.
 pub mod call;
 // The command line.
@@ -20,5 +22,6 @@ pub mod lifecycle;
 pub mod metrics;
 mod plugins;
 
+pub use app::{App, AppError};
 pub use config::Config;
 pub use plugins::Plugins;

@@ -5,50 +5,21 @@
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may name. `config` puts the rooms' own `Config` structs together, nothing else of them.
-const ALLOWED: &[(&str, &[&str])] = &[
-    ("metrics", &[]),
-    ("config", &[]),
-    ("lifecycle", &["config"]),
-    ("admin", &["config", "lifecycle", "metrics"]),
-    ("discovery", &["config", "metrics"]),
+const ALLOWED: &[(&str, &str)] = &[
+    ("metrics", ""),
+    ("config", ""),
+    ("lifecycle", "config"),
+    ("admin", "config lifecycle metrics"),
+    ("discovery", "config metrics"),
     // The call path reads the route tables and takes the ingress ports that discovery hands over.
-    (
-        "call",
-        &["config", "metrics", "discovery::route_table", "discovery::ingress"],
-    ),
+    ("call", "config metrics discovery::route_table discovery::ingress"),
     (
         "app",
-        &[
-            "config",
-            "metrics",
-            "lifecycle",
-            "admin",
-            "discovery",
-            "call",
-            "plugins",
-            "Config",
-            "Plugins",
-        ],
+        "config metrics lifecycle admin discovery call plugins Config Plugins",
     ),
-    (
-        "demo",
-        &["app", "config", "admin", "plugins", "App", "Config", "Plugins"],
-    ),
-    (
-        "cli",
-        &[
-            "app",
-            "demo",
-            "config",
-            "admin",
-            "lifecycle",
-            "plugins",
-            "App",
-            "Config",
-            "Plugins",
-        ],
-    ),
-    ("plugins", &["config"]),
+    ("demo", "app config admin plugins App AppError Config Plugins"),
+    ("cli", "app demo config admin lifecycle plugins App Config Plugins"),
+    ("plugins", "config"),
 ];
 
 #[test]
@@ -63,7 +34,7 @@ fn rooms_name_only_the_rooms_below_them() {
             for path in crate_paths(&text) {
                 let is_own = path.split("::").next() == Some(room);
                 let is_assembly = *room == "config" && is_config_of_a_room(&path);
-                let is_allowed = allowed.iter().any(|a| {
+                let is_allowed = allowed.split(' ').any(|a| {
                     path.strip_prefix(a)
                         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
                 });

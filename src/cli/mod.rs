@@ -5,6 +5,7 @@
 
 mod check;
 mod registry;
+mod run;
 mod status;
 
 use std::net::IpAddr;
@@ -39,6 +40,8 @@ enum Command {
     Run(RunArgs),
     /// Validate the configuration and print it as it takes effect; exit 1 with file, line, key and reason
     Check(RunArgs),
+    /// A provider, a consumer and two Remoras on this machine; shows each step with real addresses
+    Demo,
     /// The embedded registry alone, for several Remoras
     Registry {
         /// Where it listens
@@ -116,8 +119,9 @@ impl From<RunArgs> for Overrides {
 pub fn main(plugins: Plugins) -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(args) => Err(anyhow::anyhow!("run: {:?}", Overrides::from(args))),
+        Command::Run(args) => block_on(run::run(args.into(), &plugins)),
         Command::Check(args) => check::check(&args.into(), &plugins),
+        Command::Demo => block_on(async { Ok(crate::demo::run(&plugins).await?) }),
         Command::Registry { listen, data_dir } => block_on(registry::serve(listen, data_dir)),
         Command::Status { admin, json } => admin.client().and_then(|client| block_on(status::status(client, json))),
         Command::Wait { admin, timeout } => admin.client().and_then(|client| block_on(wait(client, timeout.0))),

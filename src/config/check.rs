@@ -167,7 +167,17 @@ impl Checker<'_> {
                     format!("{} is open to other hosts: anyone there can publish", door.listen),
                 );
             }
-            self.ports.push((key, door.listen.0));
+            self.ports.push((key.clone(), door.listen.0));
+            if let Some(raw) = door.raw {
+                let key = key.replace(".listen", ".raw");
+                if !raw.0.ip().is_loopback() {
+                    self.note(
+                        &key,
+                        format!("{raw} is open to other hosts: anyone there can change the registry"),
+                    );
+                }
+                self.ports.push((key, raw.0));
+            }
         }
         for (name, door) in &facades.others {
             let key = format!("{key}.{name}");

@@ -8,11 +8,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use remora_zookeeper::facade;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::registry_url::RegistryUrl;
-use super::value::{Address, Door, PortRange};
+use super::value::{Address, ByteSize, Door, PortRange, Span};
 use crate::{admin, call, discovery, lifecycle};
 
 /// The whole configuration.
@@ -155,18 +156,60 @@ impl<'de> Deserialize<'de> for Facades {
     }
 }
 
-/// The ZooKeeper door's keys.
+/// The ZooKeeper door's keys; the plugin's own settings in YAML.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ZooKeeperDoor {
     /// What the application's registry address must say. Default: 127.0.0.1:2181, ZooKeeper's own port.
     pub listen: Address,
+    /// A second port that shows the registry as it is, for operators' tools and, with the embedded registry, for other
+    /// Remoras. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<Address>,
+    /// Roots below which services are taken over. Default: any path of the shape that Dubbo and SOFARPC use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_roots: Option<Vec<String>>,
+    /// Roots of application-level lists.
+    pub application_roots: Vec<String>,
+    /// Longest request taken.
+    pub max_frame: ByteSize,
+    /// Longest reply passed on.
+    pub max_reply: ByteSize,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// How long the first read of a list waits until it is known.
+    pub first_list_wait: Span,
 }
 
 impl Default for ZooKeeperDoor {
     fn default() -> Self {
+        let default = facade::Config::default();
         Self {
-            listen: Address(SocketAddr::from(([127, 0, 0, 1], 2181))),
+            listen: Address(default.listen),
+            raw: default.raw.map(Address),
+            service_roots: default.service_roots,
+            application_roots: default.application_roots,
+            max_frame: ByteSize(default.max_frame_bytes as u64),
+            max_reply: ByteSize(default.max_reply_bytes as u64),
+            max_connections: default.max_connections,
+            first_list_wait: Span(default.first_list_wait),
+        }
+    }
+}
+
+impl ZooKeeperDoor {
+    /// The plugin's settings.
+    pub fn settings(&self) -> facade::Config {
+        facade::Config {
+            listen: self.listen.0,
+            raw: self.raw.map(|raw| raw.0),
+            service_roots: self.service_roots.clone(),
+            application_roots: self.application_roots.clone(),
+            max_frame_bytes: self.max_frame.bytes(),
+            max_reply_bytes: self.max_reply.bytes(),
+            max_connections: self.max_connections,
+            first_list_wait: self.first_list_wait.0,
+            ..facade::Config::default()
         }
     }
 }

@@ -44,6 +44,8 @@ fn the_full_example_holds_every_key_of_the_model() {
         "publish[0].group",
         "publish[0].address",
         "publish[0].params",
+        "facades.zookeeper.raw",
+        "facades.zookeeper.service_roots",
         "facades.mesh",
         "facades.dubbod",
         "facades.sofaregistry",
@@ -64,6 +66,10 @@ fn the_full_example_shows_the_defaults() {
     shown.advertise = None;
     shown.data_dir = None;
     shown.publish.clear();
+    let Door::On(door) = &mut shown.facades.zookeeper else {
+        panic!("the door is on by default");
+    };
+    (door.raw, door.service_roots) = (None, None);
     shown.discovery.app_ports.clear();
     for later in ["mesh", "dubbod", "sofaregistry"] {
         assert_eq!(shown.facades.others.remove(later), Some(Door::Off));

@@ -6,19 +6,36 @@ owns, the ingress ports are put back to the application's and parameters that be
 differences are reported.
 """
 
+import json
 import re
 import time
 
 from . import zk
 
 # pid=1, "pid":"1", pid%3D1 and the like, also inside JSON inside JSON.
-_CHANGING = re.compile(r'((?:pid|timestamp|registrationTimeUTC|register-time)\\*"?(?:=|:|%3D)\\*"?)\d+')
+_CHANGING = re.compile(r'((?:pid|timestamp|registrationTimeUTC|register-time)\\*"?(?:=|: ?|%3D)\\*"?)\d+')
 _OWNED = re.compile(r"^E (/dubbo/[^/]+/providers/|/services/)")
 _JSON_MARKER = re.compile(r'\\*"remora\.[^"\\]*\\*":\\*"[^"\\]*\\*",?|,\\*"remora\.[^"\\]*\\*":\\*"[^"\\]*\\*"')
 _INGRESS = re.compile(r"(?<![\d.])(2088[1-9]|209\d\d)(?!\d)")
 
 
+def _sorted(value):
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value) if key != "types"}
+    if isinstance(value, list):
+        return sorted((_sorted(v) for v in value), key=json.dumps)
+    return value
+
+
 def blanked(row):
+    """The row without what changes from run to run. Definitions list methods as the JVM happens to
+    give them, and their types refer to that order: sorted here, without the types."""
+    path, equals, data = row.partition(" = ")
+    if path.startswith("P /dubbo/metadata/") and data.startswith("{"):
+        try:
+            row = path + equals + json.dumps(_sorted(json.loads(data)))
+        except ValueError:
+            pass
     return _CHANGING.sub(r"\1*", row)
 
 
@@ -40,6 +57,20 @@ def differences(bare, taken, app_port=20880):
     want = {blanked(row) for row in bare}
     got = {blanked(without_takeover(row, app_port)) for row in taken}
     return [f"- {row}" for row in sorted(want - got)] + [f"+ {row}" for row in sorted(got - want)]
+
+
+def told(found):
+    """A few differences in words: of two rows with the same path, the place where they part."""
+    paths = {}
+    for row in found:
+        paths.setdefault(row[2:].split(" = ")[0].split("?")[0], []).append(row)
+    words = []
+    for rows in list(paths.values())[:4]:
+        at = 0
+        if len(rows) == 2:
+            at = next((i for i, (a, b) in enumerate(zip(rows[0][2:], rows[1][2:])) if a != b), 0)
+        words += [f"{row[0]} {row[2:140]} ..{row[max(2, at - 20):at + 160]}" if at else row[:300] for row in rows]
+    return f"{len(found)} rows: " + " | ".join(words)
 
 
 def untouched(taken, app_port=20880):

@@ -122,7 +122,8 @@ struct Shared {
 impl Server {
     /// Opens the registry kept in `dir`, or starts an empty one there.
     ///
-    /// Reads the whole file: takes about 10 ms per 10,000 nodes. Sessions it knew go on with their full timeout.
+    /// Reads the whole file: 0.2 s for 10,000 nodes of 400 bytes on a busy two-core machine, after a kill -9 too. Sessions it
+    /// knew go on with their full timeout.
     ///
     /// # Errors
     /// See [`OpenError`].

@@ -403,11 +403,10 @@ impl World {
         } else {
             usual
         };
-        let ttl = [600_000, 0, -1, 1 << 40][if self.random.u32(..8) == 0 {
-            self.random.usize(..4)
-        } else {
-            0
-        }];
+        // A negative time without a TTL flag makes a real server fail while it applies the create.
+        let odd_ttl = [0, -1, 1 << 40][self.random.usize(..3)];
+        let is_odd = flags == usual && self.random.u32(..8) == 0;
+        let ttl = if is_odd { odd_ttl } else { 600_000 };
         let (path, acl) = (self.path(), self.acl());
         Create {
             data: self.data(),
@@ -498,8 +497,9 @@ impl World {
             }
             93 => Request::Sync { path },
             94 => Request::GetEphemerals { prefix: path },
-            95 => Request::GetAllChildrenNumber { path },
-            96 => Request::WhoAmI,
+            // Of the empty path, a real server counts the root as its own child.
+            95 if !path.is_empty() => Request::GetAllChildrenNumber { path },
+            95 | 96 => Request::WhoAmI,
             97 => {
                 let users = ["u1:p", "u2:p", "noword"];
                 let user = users[self.random.usize(..3)];

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The binary as an operator uses it: run, wait, status, stop, signals, ports that are taken.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Nothing here takes longer on a loaded machine, or it has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A configuration of its own: free ports, a directory that goes away.
+struct Site {
+    dir: tempfile::TempDir,
+    admin: SocketAddr,
+    door: SocketAddr,
+    egress: SocketAddr,
+    ingress: SocketAddr,
+}
+
+impl Site {
+    fn new() -> Self {
+        let [admin, door, egress, ingress] = free_ports();
+        let site = Self {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            admin,
+            door,
+            egress,
+            ingress,
+        };
+        let ingress_port = ingress.port();
+        // The range is next to nothing: no application registers here.
+        let text = format!(
+            "data_dir: {}\n\
+             facades: {{ zookeeper: {{ listen: {door} }} }}\n\
+             protocols: {{ dubbo: {{ egress: {egress}, ingress: {ingress}, ingress_range: {ingress_port}-{ingress_port} }} }}\n\
+             admin: {{ listen: {admin} }}\n",
+            site.dir.path().join("data").display()
+        );
+        std::fs::write(site.config(), text).expect("the directory can be written");
+        site
+    }
+
+    fn config(&self) -> std::path::PathBuf {
+        self.dir.path().join("remora.yaml")
+    }
+
+    fn run(&self) -> Running {
+        let child = remora(&["run", "--config"])
+            .arg(self.config())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("cargo built the binary");
+        Running(child)
+    }
+
+    fn ask(&self, command: &str) -> Output {
+        let admin = self.admin.to_string();
+        remora(&[command, "--admin", &admin])
+            .output()
+            .expect("cargo built the binary")
+    }
+}
+
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([name, &self.0.id().to_string()])
+            .status()
+            .expect("kill is there");
+        assert!(sent.success());
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.0.try_wait().expect("it is our child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still running after {PATIENCE:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn said(&mut self) -> String {
+        let mut said = String::new();
+        let streams = (self.0.stdout.take(), self.0.stderr.take());
+        streams.0.expect("piped").read_to_string(&mut said).expect("text");
+        streams.1.expect("piped").read_to_string(&mut said).expect("text");
+        said
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Ended already, in a test that passed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn remora(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_remora"));
+    command.env_clear().args(args);
+    command
+}
+
+fn free_ports<const N: usize>() -> [SocketAddr; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("it is bound"))
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned()
+}
+
+#[test]
+fn it_runs_says_what_to_set_answers_and_stops() {
+    let site = Site::new();
+    let mut running = site.run();
+    assert!(site.ask("wait").status.success());
+    let status = site.ask("status");
+    assert!(status.status.success());
+    let page = text(&status);
+    for expected in ["ready", "embedded", &site.door.to_string(), &site.egress.to_string()] {
+        assert!(page.contains(expected), "{expected}\n{page}");
+    }
+    let json = remora(&["status", "--json", "--admin", &site.admin.to_string()])
+        .output()
+        .expect("the binary");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["readiness"]["ready"], true);
+    assert!(site.ask("stop").status.success());
+    assert!(running.end().success());
+    let said = running.said();
+    for expected in [&format!("zookeeper://{}", site.door), "data", &site.admin.to_string()] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
+    let gone = site.ask("status");
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone).contains("no Remora answers on"), "{}", text(&gone));
+}
+
+#[test]
+fn sigterm_drains_and_ends_well() {
+    let site = Site::new();
+    let mut running = site.run();
+    assert!(site.ask("wait").status.success());
+    running.signal("-TERM");
+    assert!(running.end().success());
+    assert!(running.said().contains("stopped"));
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_key_that_changes_it() {
+    for key in [
+        "admin.listen",
+        "facades.zookeeper.listen",
+        "protocols.dubbo.egress",
+        "protocols.dubbo.ingress",
+    ] {
+        let site = Site::new();
+        let addr = match key {
+            "admin.listen" => site.admin,
+            "facades.zookeeper.listen" => site.door,
+            "protocols.dubbo.egress" => site.egress,
+            _ => site.ingress,
+        };
+        let _taken = TcpListener::bind(addr).expect("it was free a moment ago");
+        let mut running = site.run();
+        assert_eq!(running.end().code(), Some(1), "{key}");
+        let said = running.said();
+        assert!(said.contains(&addr.to_string()) && said.contains(key), "{key}\n{said}");
+    }
+}
+
+#[test]
+fn wait_gives_up_with_the_reason() {
+    let [nobody] = free_ports();
+    let output = remora(&["wait", "--timeout", "300ms", "--admin", &nobody.to_string()])
+        .output()
+        .expect("the binary");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("not ready within 300ms"), "{}", text(&output));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named() {
+    let site = Site::new();
+    let file = site.dir.path().join("file");
+    std::fs::write(&file, b"").expect("the directory can be written");
+    let inside = file.join("data");
+    let output = remora(&["run", "--data-dir", path(&inside), "--config", path(&site.config())])
+        .output()
+        .expect("the binary");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(said.contains(path(&inside)) && said.contains("data_dir"), "{said}");
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}
