@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use remora_registry::{BoxFuture, Instance, Registry, RegistryError, RegistryState, Snapshot, Target};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +72,8 @@ struct Shared {
     state: watch::Receiver<RegistryState>,
     lists: Mutex<HashMap<Target, watch::Sender<Option<Arc<Snapshot>>>>>,
     stop: CancellationToken,
+    /// Callers may be on other threads.
+    runtime: Handle,
 }
 
 impl ZookeeperRegistry {
@@ -87,6 +90,7 @@ impl ZookeeperRegistry {
             state,
             lists: Mutex::default(),
             stop,
+            runtime: Handle::current(),
         });
         Arc::new(Self {
             publications: Publications::new(Arc::clone(&shared)),
@@ -122,7 +126,8 @@ impl Registry for ZookeeperRegistry {
         let (list, receiver) = watch::channel(None);
         lists.insert(target.clone(), list.clone());
         drop(lists);
-        tokio::spawn(Follow::new(Arc::clone(&self.shared), target, list).run());
+        let follow = Follow::new(Arc::clone(&self.shared), target, list);
+        self.shared.runtime.spawn(follow.run());
         receiver
     }
 

@@ -97,7 +97,7 @@ impl Publications {
             done,
             sessions: Vec::new(),
         };
-        tokio::spawn(keeper.run());
+        self.shared.runtime.spawn(keeper.run());
         Publication { wish, outcome }
     }
 

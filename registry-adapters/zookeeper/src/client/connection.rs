@@ -78,10 +78,11 @@ struct Unanswered {
 }
 
 impl Connection {
-    /// Greets the server; gives `None` when the session asked for is gone. The caller sets the deadline.
+    /// Greets the server and shows it `auth`; gives `None` when the session asked for is gone. The caller sets the deadline.
     pub async fn open(
         io: Box<dyn Duplex>,
         greeting: &ConnectRequest,
+        auth: Option<&Auth>,
         max_frame_bytes: usize,
     ) -> Result<Option<Self>, End> {
         let (mut reader, mut writer) = tokio::io::split(io);
@@ -92,17 +93,20 @@ impl Connection {
         writer.write_all(&out).await?;
         writer.flush().await?;
         let mut input = BytesMut::new();
-        let frame = loop {
-            if let Some(frame) = split_frame(&mut input, max_frame_bytes)? {
-                break frame;
-            }
-            if reader.read_buf(&mut input).await? == 0 {
-                return Err(End::Eof);
-            }
-        };
+        let frame = next_frame(&mut reader, &mut input, max_frame_bytes).await?;
         let session = ConnectResponse::read(&mut Reader::new(frame))?;
         if session.timeout_ms <= 0 || session.session_id == 0 {
             return Ok(None);
+        }
+        if let Some(auth) = auth {
+            let mut out = BytesMut::new();
+            Request::Auth(auth.clone()).encode_frame(xid::AUTH, &mut out);
+            writer.write_all(&out).await?;
+            writer.flush().await?;
+            let frame = next_frame(&mut reader, &mut input, max_frame_bytes).await?;
+            if !ReplyHeader::read(&mut Reader::new(frame))?.err.is_ok() {
+                return Err(End::Auth);
+            }
         }
         let now = Instant::now();
         Ok(Some(Self {
@@ -123,12 +127,6 @@ impl Connection {
             },
             last_zxid: greeting.last_zxid_seen,
         }))
-    }
-
-    /// Sends credentials ahead of everything else.
-    pub fn authenticate(&mut self, auth: &Auth) {
-        Request::Auth(auth.clone()).encode_frame(xid::AUTH, &mut self.out);
-        self.is_flushed = false;
     }
 
     /// Serves until the connection ends, or closes the session when `stop` is cancelled or nobody can ask any more.
@@ -174,10 +172,10 @@ impl Connection {
                 },
                 question = questions.recv(), if is_open && has_room => match question {
                     Some(question) => {
-                        self.send(question);
+                        self.take(question);
                         while self.unanswered.len() < MAX_UNANSWERED && self.out.len() < MAX_OUT_BYTES {
                             let Ok(question) = questions.try_recv() else { break };
-                            self.send(question);
+                            self.take(question);
                         }
                     }
                     None => {
@@ -206,6 +204,13 @@ impl Connection {
         for open in self.unanswered {
             // Who asked may have given up.
             let _ = open.question.answer.send(Err(failure()));
+        }
+    }
+
+    fn take(&mut self, question: Question) {
+        // Who asked may have given up; a write must not come as a surprise later.
+        if !question.answer.is_closed() {
+            self.send(question);
         }
     }
 
@@ -246,8 +251,6 @@ impl Connection {
                     continue;
                 }
                 xid::PING => {}
-                xid::AUTH if head.err.is_ok() => {}
-                xid::AUTH => return Err(End::Auth),
                 _ => self.answer(head, frame.rest(), watches)?,
             }
             self.last_zxid = self.last_zxid.max(head.zxid);
@@ -256,10 +259,12 @@ impl Connection {
     }
 
     fn answer(&mut self, head: ReplyHeader, body: Bytes, watches: &mut Watches) -> Result<(), End> {
+        let found = head.xid;
         let expected = self.unanswered.front().map(|open| open.xid);
-        let next = self.unanswered.pop_front().filter(|open| open.xid == head.xid);
-        let Some(Unanswered { question, .. }) = next else {
-            let found = head.xid;
+        if expected != Some(found) {
+            return Err(End::Order { found, expected });
+        }
+        let Some(Unanswered { question, .. }) = self.unanswered.pop_front() else {
             return Err(End::Order { found, expected });
         };
         let op = question.request.op();
@@ -287,6 +292,21 @@ impl Connection {
             return Err(End::Closed);
         }
         Ok(())
+    }
+}
+
+async fn next_frame(
+    reader: &mut ReadHalf<Box<dyn Duplex>>,
+    input: &mut BytesMut,
+    max_frame_bytes: usize,
+) -> Result<Bytes, End> {
+    loop {
+        if let Some(frame) = split_frame(input, max_frame_bytes)? {
+            return Ok(frame);
+        }
+        if reader.read_buf(input).await? == 0 {
+            return Err(End::Eof);
+        }
     }
 }
 

@@ -302,7 +302,9 @@ impl Client {
         let question = Question { request, answer, watch };
         let sent = self.shared.questions.send(question).await;
         sent.map_err(|_| Failure::Closed)?;
-        answered.await.unwrap_or(Err(Failure::Closed))
+        // Dropped unanswered only when the answer could not be read; the connection ends with it.
+        let unreadable = || Failure::Lost("the answer cannot be read".into());
+        answered.await.unwrap_or_else(|_| Err(unreadable()))
     }
 
     fn create_request(&self, path: Text, data: Bytes, mode: CreateMode) -> Request {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::connection::{Connection, End, Failure, Question};
 use super::watcher::Watches;
@@ -66,7 +66,7 @@ impl Session {
             let Some(opened) = self.while_refusing(attempt).await else {
                 break;
             };
-            let cause: Arc<str> = match opened {
+            match opened {
                 Ok(Some(connection)) => {
                     refusals = 0;
                     let opened_at = Instant::now();
@@ -77,7 +77,6 @@ impl Session {
                     if opened_at.elapsed() >= self.options.reconnect_max {
                         failures = 0;
                     }
-                    end.to_string().into()
                 }
                 Ok(None) if self.greeting.session_id != 0 => {
                     info!(
@@ -91,7 +90,7 @@ impl Session {
                     refusals = 0;
                     continue;
                 }
-                Ok(None) => "the server gives no session".into(),
+                Ok(None) => self.lost("the server gives no session".into()),
                 Err(Unopened::Greeting(cause)) => {
                     refusals += 1;
                     // A server whose zxids are lower than what we saw (it came back emptied) closes without a word, and so does
@@ -100,12 +99,10 @@ impl Session {
                     if refusals >= REFUSALS_BEFORE_FORGETTING {
                         self.greeting.last_zxid_seen = 0;
                     }
-                    cause
+                    self.lost(cause);
                 }
-                Err(Unopened::Connect(cause)) => cause,
-            };
-            debug!(registry = "zookeeper", peer = server, cause = &*cause, "no connection");
-            self.lost(cause);
+                Err(Unopened::Connect(cause)) => self.lost(cause),
+            }
             let pause = pause(&self.options, failures);
             failures = failures.saturating_add(1);
             if self.while_refusing(tokio::time::sleep(pause)).await.is_none() {
@@ -134,9 +131,6 @@ impl Session {
             is_resumed,
             "session is up"
         );
-        if let Some(auth) = &self.options.auth {
-            connection.authenticate(auth);
-        }
         self.state.send_replace(SessionState::Up {
             session,
             connection: self.connections,
@@ -148,13 +142,6 @@ impl Session {
             .serve(&mut self.questions, &mut self.watches, &self.stop)
             .await;
         self.greeting.last_zxid_seen = connection.last_zxid;
-        if let End::Auth = end {
-            warn!(
-                registry = "zookeeper",
-                peer = server,
-                "the server refused our credentials"
-            );
-        }
         let cause: Arc<str> = end.to_string().into();
         if let End::Closed = end {
             connection.fail(|| Failure::Closed);
@@ -167,6 +154,7 @@ impl Session {
 
     /// Says that we are down, since when we first were.
     fn lost(&self, cause: Arc<str>) {
+        debug!(registry = "zookeeper", cause = &*cause, "no connection");
         let since = match &*self.state.borrow() {
             SessionState::Down { since, .. } => *since,
             _ => std::time::Instant::now(),
@@ -213,7 +201,7 @@ async fn open(
             return Err(Unopened::Connect(cause.into()));
         }
     };
-    let open = Connection::open(io, &greeting, options.max_frame_bytes);
+    let open = Connection::open(io, &greeting, options.auth.as_ref(), options.max_frame_bytes);
     match timeout(options.operation_timeout, open).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(end)) => Err(Unopened::Greeting(format!("no session: {end}").into())),
