@@ -252,8 +252,8 @@ pub(super) async fn load<W: Write>(
 pub(super) fn next<W: Write>(story: &mut Story<W>) -> io::Result<()> {
     story.line("\nNext, beside an application of yours:")?;
     story.line("   remora run --registry zookeeper://YOUR-ZOOKEEPER:2181")?;
-    story.line("then give the application the registry address zookeeper://127.0.0.1:2181, restart")?;
-    story.line("it, and look at `remora status`.")
+    story.line("then set its registry to zookeeper://127.0.0.1:2181, restart it, and look at")?;
+    story.line("`remora status`.")
 }
 
 /// Waits for a fact.
