@@ -20,7 +20,7 @@ use super::reply;
 use super::router::LocalRoute;
 use super::upstream::connection::Upstream;
 use super::upstream::health::Cause;
-use super::upstream::pool::Pool;
+use super::upstream::pool::{Lane, Pool};
 use super::worker::Worker;
 use crate::metrics::call::{CallEnd, Dropped, Side};
 
@@ -100,10 +100,12 @@ pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now
     if frame.kind != FrameKind::Oneway {
         from.call_started();
     }
+    // Another instance, or for a long request the connection of the short ones.
+    let has_alternatives = route.candidates.len() > 1 || Lane::of(frame.wire.len()) == Lane::Long;
     let limit = deadline::limit(&worker.config, keys.timeout, route.timeout);
     let call = Call {
         from: from.clone(),
-        kept: worker.keep(frame, route.candidates.len() > 1),
+        kept: worker.keep(frame, has_alternatives),
         route,
         started: now,
         deadline: now + limit,
@@ -121,7 +123,7 @@ fn send(worker: &Rc<Worker>, mut call: Call, frame: &Frame, now: Instant) {
     while call.attempts < worker.config.max_attempts {
         let Some(pool) = call.pick(now) else { break };
         call.attempts += 1;
-        let upstream = pool.connection(worker);
+        let upstream = pool.connection(worker, Lane::of(frame.wire.len()));
         match upstream.send(worker, call, frame, now) {
             None => return,
             Some(back) => call = back,

@@ -146,8 +146,8 @@ impl Worker {
         self.waiting.set(self.waiting.get().saturating_sub(count));
     }
 
-    /// Keeps what a further attempt or a reply of ours needs of a request. Long requests are kept whole only if another
-    /// instance could take them, and only while all of them fit into a budget.
+    /// Keeps what a further attempt or a reply of ours needs of a request. Long requests are kept whole only if there is
+    /// another way for them, and only while all of them fit into a budget.
     pub(super) fn keep(&self, request: &Frame, has_alternatives: bool) -> Kept {
         let wire = &request.wire;
         let is_short = wire.len() <= KEPT_COPY_MAX;

@@ -5,7 +5,7 @@ use remora_protocol::FrameKind;
 use tokio::io::AsyncWriteExt;
 
 use super::peers::{Path, Peer, Provider, ms, text, until};
-use super::wire::request;
+use super::wire::{payload, reply, request};
 use crate::call::Config;
 use crate::config::ByteSize;
 use crate::metrics::call::CallEnd;
@@ -130,4 +130,51 @@ async fn a_frame_that_stops_half_way_is_given_up() {
     let mut idle = Peer::connect(path.egress).await;
     let answer = idle.call(&whole).await;
     assert_eq!(text(&answer), "payload");
+}
+
+#[tokio::test]
+async fn short_calls_do_not_wait_behind_long_requests() {
+    let path = Path::start(Config::default());
+    let provider = Provider::new().await;
+    path.route(&[("svc", &[provider.addr])]);
+    let mut client = Peer::connect(path.egress).await;
+    client.send(&request(0, "svc", &vec![b'x'; 4 << 20])).await;
+    // Never read: whatever shares its connection waits.
+    let _long = provider.accept().await;
+    let mut other = Peer::connect(path.egress).await;
+    other.send(&request(0, "svc", b"short")).await;
+    let mut short = provider.accept().await;
+    let got = short.expect(FrameKind::Request).await;
+    assert_eq!(payload(&got), b"short");
+    short.send(&reply(&got, b"quick")).await;
+    assert_eq!(other.expect(FrameKind::Reply).await.body(), b"quick");
+}
+
+#[tokio::test]
+async fn a_provider_that_takes_one_connection_only_gets_all_calls_on_it() {
+    let path = Path::start(Config::default());
+    let provider = Provider::new().await;
+    path.route(&[("svc", &[provider.addr])]);
+    let mut client = Peer::connect(path.egress).await;
+    client.send(&request(0, "svc", b"")).await;
+    let mut upstream = provider.accept().await;
+    let got = upstream.expect(FrameKind::Request).await;
+    upstream.send(&reply(&got, b"")).await;
+    client.expect(FrameKind::Reply).await;
+    // Nobody listens any more, as far as a further connection can tell.
+    drop(provider);
+    let long = vec![b'x'; 300 << 10];
+    for id in 1..4 {
+        client.send(&request(id, "svc", &long)).await;
+        let got = upstream.expect(FrameKind::Request).await;
+        assert_eq!(payload(&got).len(), long.len());
+        upstream.send(&reply(&got, b"ok")).await;
+        assert_eq!(client.expect(FrameKind::Reply).await.body(), b"ok");
+    }
+    assert_eq!(
+        path.sum(|s| s.closed("connect_failed")),
+        1,
+        "and is not asked again at once"
+    );
+    assert_eq!(path.sum(|s| s.ejections.get()), 0);
 }

@@ -18,7 +18,7 @@ use super::super::worker::{TURN_READS, Worker};
 use super::super::{callback, listener, reply};
 use super::health::{Cause, Health};
 use super::mux::StreamTable;
-use super::pool::Pool;
+use super::pool::{Lane, Pool};
 use crate::call::error::CallError;
 use crate::metrics::call::{Dropped, Side};
 
@@ -28,6 +28,7 @@ pub(in crate::call) struct Upstream {
     pub(in crate::call) wire: Rc<Wire>,
     pub(in crate::call) addr: SocketAddr,
     pub(in crate::call) side: Side,
+    pub(in crate::call) lane: Lane,
     pub(in crate::call) protocol: Arc<dyn Protocol>,
     /// The connection whose callbacks come back here.
     pub(in crate::call) owner: Option<Weak<super::super::connection::Downstream>>,
@@ -52,13 +53,14 @@ enum State {
 
 impl Upstream {
     /// Starts to connect; calls may be sent at once and wait.
-    pub(in crate::call) fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Rc<Self> {
+    pub(in crate::call) fn open(worker: &Rc<Worker>, pool: &Rc<Pool>, lane: Lane) -> Rc<Self> {
         let shard = worker.shard(pool.side, &pool.protocol);
         let now = Instant::now();
         let upstream = Rc::new(Self {
             wire: Wire::upstream(&worker.io, shard),
             addr: pool.addr,
             side: pool.side,
+            lane,
             protocol: pool.protocol.clone(),
             owner: pool.owner.clone(),
             opened: now,
@@ -82,6 +84,11 @@ impl Upstream {
     /// Connected and not closed.
     pub(in crate::call) fn is_ready(&self) -> bool {
         self.state.get() == State::Ready && self.wire.end().is_none()
+    }
+
+    /// New calls of a lane may be sent here.
+    pub(in crate::call) fn takes(&self, lane: Lane) -> bool {
+        self.lane == lane && self.is_ready() && !self.is_going_away()
     }
 
     /// The peer takes no new calls here.
@@ -203,17 +210,19 @@ impl Upstream {
         if let Some(pool) = &pool {
             pool.forget(self);
         }
-        // One more connection than the instance takes is no sign against it.
-        if !pool.is_some_and(|pool| pool.is_connected())
-            && self.health.eject(&worker.config, Cause::Connect, Instant::now())
-        {
-            self.wire.shard.ejections.inc();
+        // One more connection than the instance takes is no sign against it: the calls go on those there are.
+        let others = pool.filter(|pool| pool.is_connected());
+        let now = Instant::now();
+        match &others {
+            Some(pool) => pool.is_refused_more(now),
+            None if self.health.eject(&worker.config, Cause::Connect, now) => self.wire.shard.ejections.inc(),
+            None => {}
         }
         for call in self.take_all(worker) {
             let failure = Failure {
                 addr: self.addr,
                 why: why.to_owned(),
-                is_excluded: true,
+                is_excluded: others.is_none(),
             };
             dispatch::again(worker, call, failure);
         }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The connections of one worker to one instance, opened when calls need them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use remora_protocol::Protocol;
 use tokio::time::Instant;
 
+use super::super::config::Config;
 use super::super::connection::Downstream;
 use super::super::wire::CloseReason;
 use super::super::worker::Worker;
@@ -28,6 +30,28 @@ pub(in crate::call) struct Pool {
     /// The one connection that may use it, for callbacks; `None` if all may.
     pub(in crate::call) owner: Option<Weak<Downstream>>,
     connections: RefCell<Vec<Rc<Upstream>>>,
+    /// No further connection is asked for before.
+    no_more_until: Cell<Option<Instant>>,
+}
+
+/// What travels on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::call) enum Lane {
+    /// Most calls.
+    Short,
+    /// Requests so long that others would wait behind them.
+    Long,
+}
+
+impl Lane {
+    /// The lane of a request of that many bytes.
+    pub(in crate::call) fn of(frame_bytes: usize) -> Self {
+        if frame_bytes > LONG_MIN {
+            Self::Long
+        } else {
+            Self::Short
+        }
+    }
 }
 
 impl Pool {
@@ -40,6 +64,7 @@ impl Pool {
             health: self.health.clone(),
             owner: Some(Rc::downgrade(owner)),
             connections: RefCell::default(),
+            no_more_until: Cell::new(None),
         })
     }
 
@@ -51,47 +76,69 @@ impl Pool {
     }
 
     /// The connection for the next call. Calls fill one connection before the next is opened, because calls that share a
-    /// connection share its reads and writes; while the next is being opened, the others take more.
-    pub(in crate::call) fn connection(self: &Rc<Self>, worker: &Rc<Worker>) -> Rc<Upstream> {
-        let config = &worker.config;
-        {
-            let connections = self.connections.borrow();
-            let mut usable = connections.iter().filter(|c| c.is_ready() && !c.is_going_away());
-            if let Some(roomy) = usable.find(|c| c.in_flight() < config.max_streams) {
-                return roomy.clone();
-            }
-            let max = if self.owner.is_some() {
-                1
-            } else {
-                config.max_connections_per_instance
-            };
-            let going_away = connections.iter().filter(|c| c.is_going_away()).count();
-            let is_opening = connections.iter().any(|c| !c.is_ready());
-            if is_opening || connections.len() - going_away >= max {
-                let least = |usable: fn(&Upstream) -> bool| {
-                    connections.iter().filter(|c| usable(c)).min_by_key(|c| c.in_flight())
-                };
-                let best = least(|c| c.is_ready() && !c.is_going_away()).or_else(|| least(|c| !c.is_going_away()));
-                if let Some(best) = best {
-                    return best.clone();
-                }
-            }
-            // All say that they go away, and so does every other instance, or this pool had not been asked.
-            if let Some(last_resort) = connections.iter().find(|c| c.is_ready()).filter(|c| c.is_going_away()) {
-                return last_resort.clone();
-            }
+    /// connection share its reads and writes; while the next is being opened, the others take more. Long requests have
+    /// connections of their own, so that short ones do not wait behind them.
+    pub(in crate::call) fn connection(self: &Rc<Self>, worker: &Rc<Worker>, lane: Lane) -> Rc<Upstream> {
+        let max_streams = worker.config.max_streams;
+        // A provider's requests must find back on the very connection, so an owner has one.
+        let lane = if self.owner.is_some() { Lane::Short } else { lane };
+        if let Some(roomy) = self.find(|c| c.takes(lane) && c.in_flight() < max_streams) {
+            return roomy;
         }
-        let opened = self.open(worker);
-        let connections = self.connections.borrow();
-        let ready = connections.iter().filter(|c| c.is_ready() && !c.is_going_away());
-        ready.min_by_key(|c| c.in_flight()).cloned().unwrap_or(opened)
+        if self.may_open(&worker.config, lane) {
+            let opened = self.open(worker, lane);
+            return self.least(|c| c.takes(lane)).unwrap_or(opened);
+        }
+        self.least(|c| c.takes(lane))
+            .or_else(|| self.least(|c| c.lane == lane && !c.is_going_away()))
+            // No more connections are to be had: better in a long queue than nowhere.
+            .or_else(|| self.least(|c| c.is_ready() && !c.is_going_away()))
+            // All say that they go away, and so does every other instance, or this one would not have been picked.
+            .or_else(|| self.find(|c| c.is_ready()))
+            .unwrap_or_else(|| self.open(worker, lane))
     }
 
     /// Opens a connection in the background.
-    pub(in crate::call) fn open(self: &Rc<Self>, worker: &Rc<Worker>) -> Rc<Upstream> {
-        let connection = Upstream::open(worker, self);
+    pub(in crate::call) fn open(self: &Rc<Self>, worker: &Rc<Worker>, lane: Lane) -> Rc<Upstream> {
+        let connection = Upstream::open(worker, self, lane);
         self.connections.borrow_mut().push(connection.clone());
         connection
+    }
+
+    /// A further connection was refused while others are fine: the instance limits them.
+    pub(in crate::call) fn is_refused_more(&self, now: Instant) {
+        self.no_more_until.set(Some(now + ASK_AGAIN));
+    }
+
+    fn may_open(&self, config: &Config, lane: Lane) -> bool {
+        let connections = self.connections.borrow();
+        let is_opening = connections.iter().any(|c| c.lane == lane && !c.is_ready());
+        let staying = connections
+            .iter()
+            .filter(|c| c.lane == lane && !c.is_going_away())
+            .count();
+        let max = if self.owner.is_some() {
+            1
+        } else {
+            config.max_connections_per_instance
+        };
+        let all_go_away = !connections.is_empty() && connections.iter().all(|c| c.is_going_away());
+        let is_limited = self.no_more_until.get().is_some_and(|until| Instant::now() < until);
+        let is_full = staying >= max || (is_limited && self.is_connected());
+        !(is_opening || all_go_away || is_full)
+    }
+
+    fn find(&self, fits: impl Fn(&Upstream) -> bool) -> Option<Rc<Upstream>> {
+        self.connections.borrow().iter().find(|c| fits(c)).cloned()
+    }
+
+    fn least(&self, fits: impl Fn(&Upstream) -> bool) -> Option<Rc<Upstream>> {
+        let connections = self.connections.borrow();
+        connections
+            .iter()
+            .filter(|c| fits(c))
+            .min_by_key(|c| c.in_flight())
+            .cloned()
     }
 
     /// Whether a connection is there.
@@ -141,6 +188,7 @@ impl Pools {
                 health: Rc::default(),
                 owner: None,
                 connections: RefCell::default(),
+                no_more_until: Cell::new(None),
             })
         };
         pool.or_insert_with(new).clone()
@@ -161,7 +209,12 @@ impl Pools {
             is_held
         });
         for pool in probed {
-            pool.open(worker);
+            pool.open(worker, Lane::Short);
         }
     }
 }
+
+/// Shortest request that travels apart: on a link of 1 Gbit/s it takes a millisecond, as long as a short call.
+const LONG_MIN: usize = 128 << 10;
+/// Pause before an instance that limits its connections is asked for one more.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
