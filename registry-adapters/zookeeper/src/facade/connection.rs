@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use remora_registry::{Client, Discovery, Lease};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -56,14 +56,14 @@ pub(super) async fn serve(
     let upstream = match opened {
         Ok(upstream) => upstream,
         Err(e) => {
-            shared.sessions.still_wanted(request.session_id);
+            shared.sessions.still_wanted(request.session_id, &request.password);
             return debug!(registry = "zookeeper", %peer, cause = %e, "connection closed, the registry is out of reach");
         }
     };
     let mut out = BytesMut::new();
     greeting::answer(&upstream.response, &mut out);
     if !upstream.is_alive() {
-        shared.sessions.expired(request.session_id);
+        shared.sessions.expired(request.session_id, &request.password);
         if stream.write_all(&out).await.is_ok() {
             // The client reads the answer before it notices that the connection is closed.
             let _ = stream.shutdown().await;
@@ -115,7 +115,8 @@ impl Session {
         peer: SocketAddr,
         greeting: BytesMut,
     ) -> Self {
-        let (visit, known) = shared.sessions.enter(upstream.response.session_id).await;
+        let answer = &upstream.response;
+        let (visit, known) = shared.sessions.enter(answer.session_id, &answer.password).await;
         // A registry that started anew may give an old number to a new session.
         let known = known.filter(|_| request.session_id != 0);
         let is_unknown = known.is_none();
@@ -222,13 +223,25 @@ impl Session {
                 n = write_some(&mut up_write, &mut door.up_out) => n?,
                 n = read_some(&mut app_read, &mut input), if door.takes_requests() => {
                     if n? == 0 {
-                        return Err(End::AppClosed);
+                        let _ = timeout(
+                            LAST_ANSWERS,
+                            hear_the_rest(&mut up_read, &mut up_write, &mut self.up_input, door, config.max_reply_bytes),
+                        )
+                        .await;
+                        return match door.is_closed {
+                            true => Ok(()),
+                            false => Err(End::AppClosed),
+                        };
                     }
                 }
                 n = read_some(&mut up_read, &mut self.up_input), if door.app_out.len() < config.buffer_bytes => {
                     if n? == 0 {
+                        while let Some(frame) = split_frame(&mut self.up_input, config.max_reply_bytes)? {
+                            door.on_upstream_frame(frame)?;
+                        }
+                        let _ = timeout(config.write_timeout, flush_rest(&mut app_write, door)).await;
                         return match door.is_closed {
-                            true => flush_rest(&mut app_write, door).await,
+                            true => Ok(()),
                             false => Err(End::UpstreamClosed),
                         };
                     }
@@ -250,12 +263,37 @@ impl Session {
     }
 }
 
-// The registry closes right behind its answer to `closeSession`, which may still be on its way to the application.
-async fn flush_rest(out: &mut (impl AsyncWrite + Unpin), door: &mut Door) -> Result<(), End> {
+// The registry closes right behind its answer to `closeSession`, to a wrong password, to an operation that nobody knows; it
+// may still be on its way to the application.
+async fn flush_rest(out: &mut (impl AsyncWrite + Unpin), door: &mut Door) -> std::io::Result<()> {
     door.flush();
     out.write_all(&door.app_out).await?;
-    out.shutdown().await?;
-    Ok(())
+    out.shutdown().await
+}
+
+// What the application asked for before it closed is done all the same, as a server would, and what came of it is
+// remembered for when it comes back.
+async fn hear_the_rest(
+    read: &mut (impl AsyncRead + Unpin),
+    write: &mut (impl AsyncWrite + Unpin),
+    input: &mut BytesMut,
+    door: &mut Door,
+    max_reply_bytes: usize,
+) -> Result<(), End> {
+    loop {
+        write.write_all(&door.up_out).await?;
+        door.up_out.clear();
+        while let Some(frame) = split_frame(input, max_reply_bytes)? {
+            door.on_upstream_frame(frame)?;
+            door.app_out.clear();
+        }
+        if door.sent.is_empty() && door.up_out.is_empty() {
+            return Ok(());
+        }
+        if door.up_out.is_empty() && read_some(read, input).await? == 0 {
+            return Ok(());
+        }
+    }
 }
 
 fn has_frame(input: &BytesMut) -> bool {
@@ -288,3 +326,5 @@ async fn sleep_to(deadline: Option<Instant>) {
 }
 
 const READ_BYTES: usize = 4096;
+/// A registry answers in milliseconds; one that does not is not waited for.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);

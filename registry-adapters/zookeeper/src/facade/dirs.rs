@@ -20,7 +20,7 @@ use crate::wire::{ErrorCode, EventKind, Reply, ReplyHeader, Request, RequestHead
 /// A list that a session reads.
 #[derive(Debug)]
 pub(super) struct View {
-    list: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(super) list: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(super) shown: Shown,
     pub(super) is_known: bool,
     /// It was read before the list was known: the real one was shown then.
@@ -287,12 +287,6 @@ impl Door {
         }
     }
 
-    /// The list of a directory, if it is not known yet.
-    pub(super) fn unknown_list(&self, dir: &str) -> Option<watch::Receiver<Option<Arc<Snapshot>>>> {
-        let view = self.state.views.get(dir).filter(|view| !view.is_known)?;
-        Some(view.list.clone())
-    }
-
     pub(super) fn refresh_all(&mut self) {
         let dirs: Vec<String> = self.state.views.keys().cloned().collect();
         for dir in dirs {
@@ -315,9 +309,10 @@ impl Door {
         let was_relayed = view.is_relayed();
         let changes = view.shown.refresh(&snapshot, discovery.as_ref(), client, stamp);
         view.is_known = true;
-        // What stood in the registry was shown, or is from now on: the watch stands at the other place. An event too many
-        // is looked at and forgotten.
+        // What stood in the registry was shown, or is from now on.
         let is_elsewhere = std::mem::take(&mut view.is_shown_late) || (was_known && was_relayed != view.is_relayed());
+        // Whether that was watched is known to the registry only. An event too many is looked at and forgotten.
+        view.watches.child |= was_relayed && is_elsewhere;
         self.fire_changes(dir, &changes, was_known, is_elsewhere);
     }
 

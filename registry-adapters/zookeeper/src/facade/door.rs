@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::dirs::{Followed, ListRead};
-use super::learn::Move;
+use super::learn::{Learning, Move, is_about_the_connection};
 use super::line::{Line, Origin, Place};
 use super::multi::MultiOp;
 use super::session::State;
@@ -49,7 +49,7 @@ pub(super) struct Door {
     /// What a session that nothing is known of had published, while that is being found out.
     pub(super) learning: Learning,
     /// The place of a request that is taken up again.
-    held_place: Option<Place>,
+    pub(super) held_place: Option<Place>,
     /// The session was closed by the application.
     pub(super) is_closed: bool,
     next_own: i32,
@@ -154,49 +154,19 @@ pub(super) enum Done {
     },
 }
 
-/// How far it is known what a session published before Remora restarted.
-#[derive(Debug)]
-pub(super) enum Learning {
-    /// To be asked for when the application has said who it is, at the latest `at`.
-    Due {
-        at: Instant,
-    },
-    /// Asked for; the application waits, with the request it sent meanwhile.
-    Asked {
-        questions: usize,
-        until: Instant,
-        held: Option<Bytes>,
-    },
-    Done,
-}
-
-impl Learning {
-    fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Due { at } => Some(*at),
-            Self::Asked { until, .. } => Some(*until),
-            Self::Done => None,
-        }
-    }
-}
-
-/// What an application sends before it asks for anything. Its nodes may be readable to it only afterwards.
-fn is_about_the_connection(op: Option<OpCode>) -> bool {
-    matches!(op, Some(OpCode::Auth | OpCode::Sasl | OpCode::Ping))
-}
-
 /// Numbers of our own requests; applications count upwards from 1, and the protocol's special ones end at -8.
 const FIRST_OWN_XID: i32 = i32::MIN;
 const LAST_OWN_XID: i32 = -1_000_000;
 
 impl Door {
     pub(super) fn new(shared: Arc<Shared>, state: Box<State>, is_behind: bool) -> Self {
+        let line = Line::after(state.high);
         Self {
             shared,
             state,
             app_out: BytesMut::new(),
             up_out: BytesMut::new(),
-            line: Line::default(),
+            line,
             sent: VecDeque::new(),
             jobs: JoinSet::new(),
             waiting: Vec::new(),
@@ -257,7 +227,9 @@ impl Door {
             xid::EVENT => self.on_event(head, body)?,
             // A ping stands in no line: a slow list must not look like a dead server.
             xid::PING => {
-                head.zxid = self.shown_zxid(head.zxid);
+                let zxid = self.shown_zxid(head.zxid);
+                // It does not tell of what still waits.
+                head.zxid = if self.line.len() > 0 { self.line.shown() } else { zxid };
                 put_raw_reply(head, &body, &mut self.app_out);
             }
             _ => {
@@ -318,39 +290,6 @@ impl Door {
     /// The next place in the line, or the one that a request taken up again has.
     pub(super) fn place(&mut self) -> Place {
         self.held_place.take().unwrap_or_else(|| self.line.reserve())
-    }
-
-    /// Takes a request up again once the lists that it needs are known. `false` when it has waited already.
-    pub(super) fn hold(&mut self, head: RequestHeader, request: &Request, frame: &Bytes, dirs: &[String]) -> bool {
-        if self.held_place.is_some() {
-            return false;
-        }
-        let mut lists = Vec::new();
-        for dir in dirs {
-            if self.follow(dir) {
-                lists.extend(self.unknown_list(dir));
-            }
-        }
-        if lists.is_empty() {
-            return false;
-        }
-        let place = self.line.reserve();
-        let deadline = Instant::now() + self.shared.config.first_list_wait;
-        let (request, frame, dirs) = (Box::new(request.clone()), frame.clone(), dirs.to_vec());
-        self.jobs.spawn(async move {
-            for mut list in lists {
-                // Late, or discovery is going down: it is answered with what there is.
-                let _ = tokio::time::timeout_at(deadline, list.wait_for(Option::is_some)).await;
-            }
-            Done::Held {
-                place,
-                head,
-                request,
-                frame,
-                dirs,
-            }
-        });
-        true
     }
 
     pub(super) fn discovery(&self) -> Arc<dyn Discovery> {

@@ -13,7 +13,7 @@ use remora_registry::{Instance, Outward, Target};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::door::{Door, Learning, Then};
+use super::door::{Door, Then};
 use super::names::Own;
 use super::paths::Shape;
 use crate::wire::request::Create;
@@ -25,6 +25,37 @@ pub(super) struct Move {
     from: String,
     own: Own,
     data: Option<Bytes>,
+}
+
+/// How far it is known what a session published before Remora restarted.
+#[derive(Debug)]
+pub(super) enum Learning {
+    /// To be asked for when the application has said who it is, at the latest `at`.
+    Due {
+        at: Instant,
+    },
+    /// Asked for; the application waits, with the request it sent meanwhile.
+    Asked {
+        questions: usize,
+        until: Instant,
+        held: Option<Bytes>,
+    },
+    Done,
+}
+
+impl Learning {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Due { at } => Some(*at),
+            Self::Asked { until, .. } => Some(*until),
+            Self::Done => None,
+        }
+    }
+}
+
+/// What an application sends before it asks for anything. Its nodes may be readable to it only afterwards.
+pub(super) fn is_about_the_connection(op: Option<OpCode>) -> bool {
+    matches!(op, Some(OpCode::Auth | OpCode::Sasl | OpCode::Ping))
 }
 
 impl Door {

@@ -25,11 +25,14 @@ pub(super) struct Line {
     last_upstream: Option<u64>,
     /// Bytes of what waits.
     bytes: usize,
+    /// Highest zxid of what left.
+    shown: i64,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     reply: Option<Bytes>,
+    is_local: bool,
     /// Events that the application must see after the reply.
     events: Vec<Bytes>,
 }
@@ -50,6 +53,19 @@ impl Line {
         Place(self.first + self.slots.len() as u64 - 1)
     }
 
+    /// A line for an application that was shown `zxid` on an earlier connection.
+    pub(super) fn after(zxid: i64) -> Self {
+        Self {
+            shown: zxid,
+            ..Self::default()
+        }
+    }
+
+    /// The highest zxid that the application was shown.
+    pub(super) fn shown(&self) -> i64 {
+        self.shown
+    }
+
     /// Places that have not left.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
@@ -65,6 +81,7 @@ impl Line {
         let Some(slot) = self.slot(place.0) else { return };
         let length = frame.len();
         let before = slot.reply.replace(frame).map_or(0, |frame| frame.len());
+        slot.is_local = origin == Origin::Local;
         self.bytes = self.bytes.saturating_add(length).saturating_sub(before);
         self.last_filled = self.last_filled.max(Some(place.0));
         if origin == Origin::Upstream {
@@ -83,17 +100,22 @@ impl Line {
         self.event_after(self.last_filled, frame, out);
     }
 
-    /// Moves what may leave to the end of `out`.
+    /// Moves what may leave to the end of `out`. zxids never run backwards: one made here, or one that waited, gets the
+    /// highest of those before it.
     pub(super) fn leave(&mut self, out: &mut BytesMut) {
-        while let Some(reply) = self.slots.front_mut().and_then(|slot| slot.reply.take()) {
-            self.bytes = self.bytes.saturating_sub(reply.len());
-            out.extend_from_slice(&reply);
-            if let Some(slot) = self.slots.pop_front() {
-                for event in slot.events {
-                    out.extend_from_slice(&event);
-                }
-            }
+        while self.slots.front().is_some_and(|slot| slot.reply.is_some()) {
+            let Some(slot) = self.slots.pop_front() else { return };
             self.first += 1;
+            let reply = slot.reply.unwrap_or_default();
+            self.bytes = self.bytes.saturating_sub(reply.len());
+            let start = out.len();
+            out.extend_from_slice(&reply);
+            if let Some(place) = out.get_mut(start..).and_then(|frame| frame.get_mut(ZXID)) {
+                self.shown = restamped(place, self.shown, slot.is_local);
+            }
+            for event in slot.events {
+                out.extend_from_slice(&event);
+            }
         }
     }
 
@@ -108,6 +130,23 @@ impl Line {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.slots.get_mut(index)
     }
+}
+
+/// Where a frame has its zxid: behind its length and the request's number.
+const ZXID: std::ops::Range<usize> = 8..16;
+
+// A zxid of 0 says nothing (`auth`), and stays.
+fn restamped(place: &mut [u8], shown: i64, is_local: bool) -> i64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(place);
+    let zxid = i64::from_be_bytes(number);
+    let zxid = match (is_local, zxid > 0) {
+        (true, _) => shown,
+        (false, true) => zxid.max(shown),
+        (false, false) => return shown,
+    };
+    place.copy_from_slice(&zxid.to_be_bytes());
+    zxid
 }
 
 #[cfg(test)]

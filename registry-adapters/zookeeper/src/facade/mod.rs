@@ -17,6 +17,7 @@ mod dirs;
 mod door;
 mod frozen;
 mod greeting;
+mod hold;
 mod learn;
 mod line;
 mod list;

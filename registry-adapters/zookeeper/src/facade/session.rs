@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use remora_registry::{Client, Lease, LeaseInfo};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -105,7 +106,14 @@ const MAX_ABSENT_WATCHES: usize = 10_000;
 /// while the registry was in reach.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    by_id: Mutex<HashMap<i64, Entry>>,
+    by_id: Mutex<HashMap<i64, Known>>,
+}
+
+/// A session, and the password that it was opened with.
+#[derive(Debug)]
+struct Known {
+    password: Bytes,
+    entry: Entry,
 }
 
 #[derive(Debug)]
@@ -128,6 +136,7 @@ enum Entry {
 #[derive(Debug)]
 pub(super) struct Visit {
     pub(super) id: i64,
+    password: Bytes,
     number: u64,
     /// Cancelled when a newer connection of the same session arrives.
     pub(super) cancel: CancellationToken,
@@ -138,36 +147,38 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 
 impl Sessions {
     /// Takes a session over for a new connection, from an older one if need be. `None`: nothing is known of it.
-    pub(super) async fn enter(&self, id: i64) -> (Visit, Option<Box<State>>) {
+    pub(super) async fn enter(&self, id: i64, password: &Bytes) -> (Visit, Option<Box<State>>) {
         let deadline = Instant::now() + HAND_OVER;
         loop {
             let left = {
                 let mut by_id = self.lock();
                 let is_late = Instant::now() >= deadline;
-                match by_id.get(&id) {
+                match by_id.get(&id).map(|known| &known.entry) {
                     Some(Entry::Here { cancel, left, .. }) if !is_late => {
                         cancel.cancel();
                         Arc::clone(left)
                     }
-                    _ => return Self::take(&mut by_id, id),
+                    _ => return Self::take(&mut by_id, id, password),
                 }
             };
             let _ = tokio::time::timeout_at(deadline, left.notified()).await;
         }
     }
 
-    fn take(by_id: &mut HashMap<i64, Entry>, id: i64) -> (Visit, Option<Box<State>>) {
+    fn take(by_id: &mut HashMap<i64, Known>, id: i64, password: &Bytes) -> (Visit, Option<Box<State>>) {
+        let password = Bytes::copy_from_slice(password);
         let visit = Visit {
             id,
+            password: password.clone(),
             number: fastrand::u64(..),
             cancel: CancellationToken::new(),
         };
-        let here = Entry::Here {
+        let entry = Entry::Here {
             visit: visit.number,
             cancel: visit.cancel.clone(),
             left: Arc::new(Notify::new()),
         };
-        let state = match by_id.insert(id, here) {
+        let state = match by_id.insert(id, Known { password, entry }).map(|known| known.entry) {
             Some(Entry::Away { state, .. }) => Some(state),
             _ => None,
         };
@@ -192,33 +203,45 @@ impl Sessions {
     // What a newer connection holds is left alone. Returns what is to be dropped, outside the lock: it ends a lease.
     fn replace(&self, visit: &Visit, next: Option<Entry>) -> Option<Entry> {
         let mut by_id = self.lock();
-        match by_id.get(&visit.id) {
+        match by_id.get(&visit.id).map(|known| &known.entry) {
             Some(Entry::Here {
                 visit: number, left, ..
             }) if *number == visit.number => {
                 // `notify_one` keeps a permit, so that a waiter that has not started to wait is not missed.
                 left.notify_one();
-                match next {
-                    Some(entry) => by_id.insert(visit.id, entry),
+                let before = match next {
+                    Some(entry) => {
+                        let password = visit.password.clone();
+                        by_id.insert(visit.id, Known { password, entry })
+                    }
                     None => by_id.remove(&visit.id),
-                }
+                };
+                before.map(|known| known.entry)
             }
             _ => next,
         }
     }
 
-    /// The registry said that the session is gone.
-    pub(super) fn expired(&self, id: i64) {
-        let gone = self.lock().remove(&id);
-        if let Some(Entry::Here { cancel, .. }) = &gone {
+    /// The registry said that there is no such session with this password. One with another password is somebody else's.
+    pub(super) fn expired(&self, id: i64, password: &Bytes) {
+        let gone = {
+            let mut by_id = self.lock();
+            match by_id.get(&id) {
+                Some(known) if known.password == *password => by_id.remove(&id),
+                _ => None,
+            }
+        };
+        if let Some(Entry::Here { cancel, .. }) = gone.as_ref().map(|known| &known.entry) {
             cancel.cancel();
         }
         drop(gone);
     }
 
     /// The application tries to come back but the registry is out of reach: the real session does not age either.
-    pub(super) fn still_wanted(&self, id: i64) {
-        if let Some(Entry::Away { until, timeout, .. }) = self.lock().get_mut(&id) {
+    pub(super) fn still_wanted(&self, id: i64, password: &Bytes) {
+        let mut by_id = self.lock();
+        let known = by_id.get_mut(&id).filter(|known| known.password == *password);
+        if let Some(Entry::Away { until, timeout, .. }) = known.map(|known| &mut known.entry) {
             *until = Instant::now() + *timeout;
         }
     }
@@ -226,11 +249,11 @@ impl Sessions {
     /// Ends the sessions whose time is over.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
-        let gone: Vec<Entry> = {
+        let gone: Vec<Known> = {
             let mut by_id = self.lock();
             let late: Vec<i64> = by_id
                 .iter()
-                .filter(|(_, entry)| matches!(entry, Entry::Away { until, .. } if *until <= now))
+                .filter(|(_, known)| matches!(&known.entry, Entry::Away { until, .. } if *until <= now))
                 .map(|(id, _)| *id)
                 .collect();
             late.iter().filter_map(|id| by_id.remove(id)).collect()
@@ -238,7 +261,7 @@ impl Sessions {
         drop(gone);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Entry>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Known>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -159,6 +159,24 @@ pub fn provider(url: &str) -> Instance {
     dubbo_url::parse_child(&dubbo_url::encode_component(url)).unwrap()
 }
 
+/// The document of an application's instance, as Dubbo 3 writes it.
+pub fn document(app: &str, host: &str, ports: &[u16], revision: &str) -> String {
+    let endpoints: Vec<String> = ports
+        .iter()
+        .map(|port| format!(r#"{{\"port\":{port},\"protocol\":\"dubbo\"}}"#))
+        .collect();
+    let (port, endpoints) = (ports[0], endpoints.join(","));
+    format!(
+        r#"{{"name":"{app}","id":"{host}:{port}","address":"{host}","port":{port},"sslPort":null,"payload":{{"@class":"org.apache.dubbo.registry.zookeeper.ZookeeperInstance","id":"{host}:{port}","name":"{app}","metadata":{{"dubbo.endpoints":"[{endpoints}]","dubbo.metadata.revision":"{revision}"}}}},"registrationTimeUTC":1,"serviceType":"DYNAMIC","uriSpec":null}}"#
+    )
+}
+
+pub fn instance(app: &str, host: &str, ports: &[u16], revision: &str) -> Instance {
+    let document = document(app, host, ports, revision);
+    let name = format!("{host}:{}", ports[0]);
+    application::parse(&name, document.as_bytes()).unwrap().unwrap()
+}
+
 /// The child's name of a URL.
 pub fn child(url: &str) -> String {
     dubbo_url::encode_component(url)

@@ -105,6 +105,11 @@ impl Client {
         number
     }
 
+    /// The connection, for who speaks in bytes.
+    pub fn into_io(self) -> Box<dyn Duplex> {
+        self.io
+    }
+
     pub async fn raw(&mut self, bytes: &[u8]) {
         let _ = self.io.write_all(bytes).await;
     }
