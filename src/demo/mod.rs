@@ -12,6 +12,8 @@ mod ports;
 mod provider;
 mod remora;
 mod story;
+#[cfg(test)]
+mod tests;
 mod zookeeper;
 
 use std::io::{self, Write};
