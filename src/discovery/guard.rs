@@ -5,11 +5,11 @@
 //! and for a limited time. Withdrawals that come one by one are believed, and so is a list that is
 //! replaced by another of its size. Only provider lists are guarded; rules may be emptied freely.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use remora_registry::{Instance, Snapshot};
+use remora_registry::{Instance, ServiceKey, Snapshot};
 use tokio::time::Instant;
 
 use super::config::GuardConfig;
@@ -44,16 +44,25 @@ impl Guard {
         let known: HashSet<_> = last.iter().map(place).collect();
         let shrank = present.len() * 100 < known.len() * usize::from(100 - config.max_drop_percent.min(100));
         let is_large = known.len() >= config.min_instances;
-        if !config.enabled || !shrank || !(is_large || is_reconnect || !self.held.is_empty()) {
+        let collapsed = shrank && (is_large || is_reconnect || !self.held.is_empty());
+        let is_concerned = collapsed || !self.held.is_empty();
+        if !config.enabled || !is_concerned {
             self.let_go();
             return Verdict::Believed;
         }
+        // Providers come back one after the other, and each offers many services: a service is believed as soon as it has
+        // most of its instances again.
+        let short = short_services(&known, &present, config);
         let mut held = HashSet::new();
         self.held = last
             .iter()
-            .filter(|i| !present.contains(&place(i)) && held.insert(i.id.clone()))
+            .filter(|i| short.contains(&i.key.as_ref()) && !present.contains(&place(i)) && held.insert(i.id.clone()))
             .cloned()
             .collect();
+        if self.held.is_empty() {
+            self.let_go();
+            return Verdict::Believed;
+        }
         let hold = if is_large { MAX_HOLD } else { config.after_reconnect.0 };
         self.until.get_or_insert(now + hold);
         Verdict::Holding(self.held.len())
@@ -92,9 +101,31 @@ impl Guard {
     }
 }
 
-/// Instances are the same provider if they stand at the same place: one that registers again has another name.
-fn place(instance: &Arc<Instance>) -> (&str, u16) {
-    (&instance.host, instance.port)
+/// The services that lost more than they may.
+fn short_services<'a>(
+    known: &HashSet<Place<'a>>,
+    present: &HashSet<Place<'_>>,
+    config: &GuardConfig,
+) -> HashSet<Option<&'a ServiceKey>> {
+    let mut services: HashMap<Option<&ServiceKey>, usize> = HashMap::new();
+    for (_, _, key) in known {
+        *services.entry(*key).or_default() += 1;
+    }
+    let keeps = usize::from(100 - config.max_drop_percent.min(100));
+    let mut left: HashMap<Option<&ServiceKey>, usize> = HashMap::new();
+    for (_, _, key) in present {
+        *left.entry(*key).or_default() += 1;
+    }
+    services.retain(|key, before| left.get(key).copied().unwrap_or(0) * 100 < *before * keeps);
+    services.into_keys().collect()
+}
+
+type Place<'a> = (&'a str, u16, Option<&'a ServiceKey>);
+
+/// Instances are the same if they offer the same at the same place: one that registers again has another name, and one
+/// address offers many groups and versions.
+fn place(instance: &Arc<Instance>) -> Place<'_> {
+    (&instance.host, instance.port, instance.key.as_ref())
 }
 
 /// A mass withdrawal that somebody meant, of providers that go on listening, is honoured after this.
@@ -117,14 +148,38 @@ mod tests {
     }
 
     #[test]
-    fn a_collapse_is_held_and_a_small_step_is_believed() {
+    fn a_collapse_is_held_until_most_are_back() {
         let all = list(0..10);
         let mut guard = Guard::default();
         assert_eq!(judge(&mut guard, &all, &[], false), 10);
         assert_eq!(judge(&mut guard, &all, &all[..4], false), 6);
         assert_eq!(judge(&mut guard, &all, &all[..5], false), 0);
         assert!(guard.held().is_empty());
-        assert_eq!(judge(&mut guard, &all, &list(20..30), false), 0);
+    }
+
+    #[test]
+    fn a_small_step_and_a_replacement_are_believed() {
+        let all = list(0..10);
+        assert_eq!(judge(&mut Guard::default(), &all, &all[..5], false), 0);
+        assert_eq!(judge(&mut Guard::default(), &all, &list(20..30), false), 0);
+    }
+
+    #[test]
+    fn services_of_one_address_are_held_each_for_itself() {
+        let services: Vec<_> = ["1.0.0", "2.0.0", "3.0.0", "4.0.0"]
+            .iter()
+            .map(|version| {
+                let mut instance = (*provider("10.0.0.1", 20880, "")).clone();
+                instance.id = (*version).into();
+                instance.key = Some(ServiceKey::new("demo.Echo", "", version));
+                Arc::new(instance)
+            })
+            .collect();
+        let mut guard = Guard::default();
+        assert_eq!(judge(&mut guard, &services, &[], true), 4);
+        assert_eq!(judge(&mut guard, &services, &services[..1], true), 3);
+        assert_eq!(judge(&mut guard, &services, &services[..3], true), 1);
+        assert_eq!(judge(&mut guard, &services, &services, true), 0);
     }
 
     #[test]
