@@ -254,3 +254,6 @@ fn tokio_listener(listener: TcpListener) -> Result<tokio::net::TcpListener, Faca
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,8 @@ impl Door {
         match request {
             Request::Ping => self.ping(head),
             Request::CloseSession => self.relay(head, request, &frame, Then::Close),
-            Request::Reconfig(_) => self.refuse(head, ErrorCode::UNIMPLEMENTED),
+            // Its answer lists the real servers.
+            Request::Reconfig(_) => self.refuse(head, ErrorCode::RECONFIG_DISABLED),
             Request::SetWatches(set) => self.set_watches(head, set, false),
             Request::SetWatches2(set) => self.set_watches(head, set, true),
             Request::Multi(ops) => self.multi(head, &ops, &frame),
