@@ -113,7 +113,7 @@ pub(super) enum Then {
         ops: Vec<MultiOp>,
     },
     MultiRead {
-        ops: Vec<(String, bool)>,
+        ops: Vec<String>,
     },
     /// The session ends.
     Close,

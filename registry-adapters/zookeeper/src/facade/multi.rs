@@ -146,16 +146,7 @@ impl Door {
                 return;
             }
         }
-        let paths: Vec<(String, bool)> = ops
-            .iter()
-            .map(|op| {
-                let watch = matches!(
-                    op,
-                    Op::GetData { watch: true, .. } | Op::GetChildren { watch: true, .. }
-                );
-                (op.path().to_string(), watch)
-            })
-            .collect();
+        let paths: Vec<String> = ops.iter().map(|op| op.path().to_string()).collect();
         let roots = self.shared.roots.clone();
         let mut is_owned = false;
         let mut outward = Vec::new();
@@ -192,32 +183,32 @@ impl Door {
     }
 
     /// The results of a `multiRead`, as each would have been alone. A list that is not known in time is shown as it stands
-    /// in the registry.
-    pub(super) fn multi_read_done(&mut self, ops: &[(String, bool)], reply: Option<Reply>) -> Option<Reply> {
+    /// in the registry. Watches inside count for nothing, as on a real server.
+    pub(super) fn multi_read_done(&mut self, ops: &[String], reply: Option<Reply>) -> Option<Reply> {
         let Some(Reply::Results(results)) = reply else {
             return reply;
         };
         let roots = self.shared.roots.clone();
         let mut shown = Vec::new();
         for (at, result) in results.iter().enumerate() {
-            let Some((path, watch)) = ops.get(at) else {
+            let Some(path) = ops.get(at) else {
                 shown.push(result);
                 continue;
             };
             shown.push(match (roots.shape(path), result) {
                 (Shape::Frozen, _) => frozen_result(path),
-                (Shape::Dir, OpResult::GetChildren { children }) => self
-                    .shown_children(path, *watch)
-                    .unwrap_or(OpResult::GetChildren { children }),
+                (Shape::Dir, OpResult::GetChildren { children }) => {
+                    self.shown_children(path).unwrap_or(OpResult::GetChildren { children })
+                }
                 (Shape::Dir, OpResult::GetData { data, mut stat }) => {
                     if let Some(Reply::Stat(adjusted)) =
-                        self.dir_stat(path, *watch, ErrorCode::OK, Some(Reply::Stat(stat)))
+                        self.dir_stat(path, false, ErrorCode::OK, Some(Reply::Stat(stat)))
                     {
                         stat = adjusted;
                     }
                     OpResult::GetData { data, stat }
                 }
-                (Shape::Child { dir, name }, result) => self.child_result(path, dir, name, *watch, result),
+                (Shape::Child { dir, name }, result) => self.child_result(path, dir, name, result),
                 (Shape::RuleDir, OpResult::GetChildren { children }) => {
                     let reply = self.without_rules(path, ErrorCode::OK, Some(Reply::Children(children.clone())));
                     match reply {
@@ -241,32 +232,32 @@ impl Door {
         Some(Reply::Results(shown.into_iter().collect()))
     }
 
-    fn child_result(&mut self, path: &str, dir: &str, name: &str, watch: bool, result: OpResult) -> OpResult {
+    fn child_result(&mut self, path: &str, dir: &str, name: &str, result: OpResult) -> OpResult {
         if let OpResult::GetData { data, stat } = result {
             return match self.own_data(path, Reply::Data { data, stat }) {
                 Reply::Data { data, stat } => OpResult::GetData { data, stat },
                 _ => OpResult::Error(ErrorCode::SYSTEM_ERROR),
             };
         }
-        let view = self.state.views.get_mut(dir);
+        let view = self.state.views.get(dir);
         if let (Some(view), OpResult::Error(ErrorCode::NO_NODE)) = (view, &result)
             && let Some(Entry::Made(made)) = view.shown.entry(name)
         {
-            let (data, stat) = (Some(made.data.clone()), made.stat());
-            view.watch_entry(name, watch);
-            return OpResult::GetData { data, stat };
+            return OpResult::GetData {
+                data: Some(made.data.clone()),
+                stat: made.stat(),
+            };
         }
         result
     }
 
-    fn shown_children(&mut self, dir: &str, watch: bool) -> Option<OpResult> {
+    fn shown_children(&mut self, dir: &str) -> Option<OpResult> {
         let is_raw = self.state.is_raw;
         let view = self
             .state
             .views
             .get_mut(dir)
             .filter(|view| !is_raw && !view.is_relayed())?;
-        view.watches.child |= watch;
         if !view.is_known {
             view.is_shown_late = true;
             return None;
