@@ -108,7 +108,10 @@ def consumer_first(settings, network, name, line):
 
 
 def two_ports(settings, network, name, line):
-    """A provider with two ports: each gets an ingress port of its own."""
+    """A provider with two ports: each gets an ingress port of its own.
+
+    With two protocols of one kind Dubbo 3 refuses getMetadataInfo, bare too: its consumers use the interface level then.
+    """
     with World(settings, network, name) as world:
         world.provider(line, ports=(20880, 20890))
         calling = world.consumer(line, "--calls", settings.calls)

@@ -8,6 +8,8 @@ from .parts import Parts
 from .procs import Failed, wait_for
 
 APP_PORT = 20880
+# Bare applications start in 0.5 to 6 s here, and in up to 15 s when 3.x must do without its metadata.
+START_LIMIT_MS = 30000
 
 
 class Settings:
@@ -105,6 +107,9 @@ class World:
             time.sleep(0.15)
         proc.wait(1)
         proc._reader.join(2)
+        started = next((e["start_ms"] for e in proc.all("ready")), 0)
+        if started > START_LIMIT_MS:
+            raise Failed(f"{proc.name} took {started / 1000:.0f} s to start")
         bad = [p for p in proc.all("phase") if p["failed"]]
         if bad:
             raise Failed("; ".join(f"{p['phase']}: {p['failed']} of {p['calls']} failed: {p['errors'][0]}" for p in bad[:3]))
