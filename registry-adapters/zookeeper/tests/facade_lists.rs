@@ -265,6 +265,35 @@ async fn a_list_without_anything_of_discoverys_is_relayed_with_its_watches() {
 }
 
 #[tokio::test]
+async fn an_applications_instances_are_shown_at_the_egress_with_their_documents() {
+    let (_, script, door) = world();
+    let mut app = door.client().await;
+    mkdirs(&mut app, "/services/shop").await;
+    let instances = |revision: &str| {
+        let hosts = ["10.0.0.5", "10.0.0.6"];
+        let all = hosts.iter().map(|host| instance("shop", host, &[20881], revision));
+        script.show(&support::door::app("shop"), all.collect(), &[]);
+    };
+    instances("r1");
+    app.watch("/services/shop", 1).await;
+    assert_eq!(
+        app.children("/services/shop", false).await.unwrap(),
+        ["2130706433:20882-r1"]
+    );
+    let entry = "/services/shop/2130706433:20882-r1";
+    let (data, stat) = app.get(entry, false).await.unwrap();
+    let text = String::from_utf8(data.unwrap().to_vec()).unwrap();
+    assert_eq!(stat.data_length as usize, text.len());
+    assert!(text.contains(r#""address":"2130706433","port":20882"#), "{text}");
+    assert!(text.contains(r#"\"port\":20882"#) && !text.contains("20881"), "{text}");
+    instances("r2");
+    let mut events = [app.event().await, app.event().await];
+    events.sort_by_key(|(_, path)| path.clone());
+    let next = "/services/shop/2130706433:20882-r2".to_owned();
+    assert_eq!(events, [(NodeDeleted, entry.to_owned()), (NodeCreated, next)]);
+}
+
+#[tokio::test]
 async fn watches_can_be_checked_and_removed() {
     let (_, script, _door, mut app) = follower().await;
     let check = |kind| Request::CheckWatches { path: DIR.into(), kind };

@@ -461,3 +461,20 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_does_not_tell_what_a_session_published_is_not_waited_for() {
+    let mut world = World::new(true);
+    let exists = Request::Exists {
+        path: "/a".into(),
+        watch: false,
+    };
+    world.step(Step::Ask(exists)).await;
+    let waits = |world: &World| (world.door.sent.len(), world.door.takes_requests());
+    assert_eq!(waits(&world), (1, false));
+    world.step(Step::Turn(4_900)).await;
+    assert_eq!(waits(&world), (1, false));
+    world.step(Step::Turn(200)).await;
+    assert_eq!(waits(&world), (2, true));
+    world.finish().await;
+}
