@@ -219,21 +219,23 @@ fn unchunked(mut body: &[u8]) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-/// `/catalog`: addresses by service.
+/// The routes of `/catalog`: addresses by service.
 pub struct View(HashMap<String, HashSet<String>>);
 
 impl View {
     fn of(catalog: &Value) -> Self {
         let mut services: HashMap<String, HashSet<String>> = HashMap::new();
-        let lists = catalog.pointer("/lists").and_then(Value::as_array);
-        for list in lists.into_iter().flatten() {
-            let Some(name) = list.get("name").and_then(Value::as_str) else {
+        let routes = catalog.pointer("/routes").and_then(Value::as_array);
+        for route in routes.into_iter().flatten() {
+            // `name:version`
+            let Some(key) = route.get("service").and_then(Value::as_str) else {
                 continue;
             };
+            let name = key.split(':').next().unwrap_or(key);
             let known = services.entry(name.to_owned()).or_default();
-            let providers = list.get("providers").and_then(Value::as_array);
-            for provider in providers.into_iter().flatten() {
-                known.extend(provider.get("address").and_then(Value::as_str).map(str::to_owned));
+            let instances = route.get("instances").and_then(Value::as_array);
+            for instance in instances.into_iter().flatten() {
+                known.extend(instance.get("address").and_then(Value::as_str).map(str::to_owned));
             }
         }
         Self(services)
