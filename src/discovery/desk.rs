@@ -47,6 +47,9 @@ impl Desk {
             if let Some(known) = state.documents.known(application, revision) {
                 return Some(Arc::clone(known));
             }
+            if state.documents.is_failed(application, revision) {
+                return None;
+            }
             state.documents.changes()
         };
         let known = async {
@@ -54,8 +57,12 @@ impl Desk {
                 if changes.changed().await.is_err() {
                     return None;
                 }
-                if let Some(known) = self.catalog.state().documents.known(application, revision) {
+                let state = self.catalog.state();
+                if let Some(known) = state.documents.known(application, revision) {
                     return Some(Arc::clone(known));
+                }
+                if state.documents.is_failed(application, revision) {
+                    return None;
                 }
             }
         };

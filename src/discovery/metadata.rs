@@ -74,6 +74,8 @@ impl Document {
 pub(super) struct Documents {
     known: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Document>>>,
     asked: HashSet<(Arc<str>, Arc<str>)>,
+    /// Asked for in vain so far; nobody is made to wait for these.
+    failed: HashSet<(Arc<str>, Arc<str>)>,
     changes: watch::Sender<u64>,
 }
 
@@ -82,6 +84,7 @@ impl Documents {
         Self {
             known: HashMap::new(),
             asked: HashSet::new(),
+            failed: HashSet::new(),
             changes: watch::Sender::new(0),
         }
     }
@@ -90,13 +93,25 @@ impl Documents {
         self.known.get(application)?.get(revision)
     }
 
-    /// Ticks whenever a document was put in.
+    /// Notes that a document cannot be had for now; those who wait for it are told.
+    pub(super) fn fail(&mut self, application: &Arc<str>, revision: &Arc<str>) {
+        if self.failed.insert((Arc::clone(application), Arc::clone(revision))) {
+            self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        }
+    }
+
+    /// Whether a document was asked for in vain so far.
+    pub(super) fn is_failed(&self, application: &str, revision: &str) -> bool {
+        self.failed.contains(&(Arc::from(application), Arc::from(revision)))
+    }
+
+    /// Ticks whenever a document was put in, or failed.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     pub(super) fn insert(&mut self, application: &Arc<str>, revision: &Arc<str>, document: Document) {
-        self.asked.remove(&(Arc::clone(application), Arc::clone(revision)));
+        self.give_up(application, revision);
         let revisions = self.known.entry(Arc::clone(application)).or_default();
         revisions.insert(Arc::clone(revision), Arc::new(document));
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
@@ -110,7 +125,9 @@ impl Documents {
 
     /// Nobody sees to it any more.
     pub(super) fn give_up(&mut self, application: &Arc<str>, revision: &Arc<str>) {
-        self.asked.remove(&(Arc::clone(application), Arc::clone(revision)));
+        let key = (Arc::clone(application), Arc::clone(revision));
+        self.asked.remove(&key);
+        self.failed.remove(&key);
     }
 
     /// Forgets what `is_used` does not want; says whether anything went.

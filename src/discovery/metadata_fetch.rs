@@ -61,6 +61,9 @@ impl Fetch {
             if outcome == "fetched" {
                 return;
             }
+            if attempt >= PATIENT_ATTEMPTS {
+                self.catalog.state().documents.fail(&self.application, &self.revision);
+            }
             if attempt == LOUD_ATTEMPT {
                 warn!(
                     registry = &*self.link.name,
@@ -163,5 +166,7 @@ const FETCH_PAUSES: [Duration; 8] = [
 /// Dubbo's own limit for this call is 5 s.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 const FETCH_INSTANCES: usize = 3;
+/// After these, applications are no longer made to wait for the document: they ask several times and start late.
+const PATIENT_ATTEMPTS: usize = 2;
 /// By then a provider that is starting would have answered.
 const LOUD_ATTEMPT: usize = 4;

@@ -113,6 +113,12 @@ pub(super) async fn open(shared: &Shared, request: &ConnectRequest) -> Result<Up
 }
 
 async fn ask(shared: &Shared, request: &ConnectRequest) -> Result<Upstream, GreetingError> {
+    timeout(ANSWER_WAIT, ask_once(shared, request))
+        .await
+        .map_err(|_| GreetingError::Late(ANSWER_WAIT))?
+}
+
+async fn ask_once(shared: &Shared, request: &ConnectRequest) -> Result<Upstream, GreetingError> {
     let mut io = shared.backend.connect().await?;
     let mut out = BytesMut::new();
     let start = begin_frame(&mut out);
@@ -177,4 +183,7 @@ pub(super) fn answer(response: &ConnectResponse, out: &mut BytesMut) {
 const MAX_GREETING: usize = 4096;
 const ASK_XID: i32 = i32::MIN;
 // Servers are tried from a random one on, so this finds a server of three that is up to date in 26 of 27 cases.
+/// Time for one server to answer. One that has just started takes connections before it serves, and never answers those;
+/// the application tries again sooner than its session runs out.
+const ANSWER_WAIT: Duration = Duration::from_secs(4);
 const ASK_TIMES: usize = 3;
