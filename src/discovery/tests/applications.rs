@@ -41,7 +41,7 @@ async fn an_application_list_makes_routes_from_its_metadata() {
     );
     let direct = house
         .desk
-        .inward_metadata("demo", &super::takeover::mirrored("r1"))
+        .inward_metadata("demo", &crate::discovery::takeover::mirrored("r1"))
         .await
         .unwrap();
     assert!(direct.contains("50051") && !direct.contains("EchoService"), "{direct}");
