@@ -211,3 +211,28 @@ fn a_wrong_command_line_exits_with_2() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+        .env_clear()
+        .arg("check")
+        .stdout(writer)
+        .output()
+        .expect("cargo built the binary");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn credentials_that_are_not_used_are_reported() {
+    let (output, said) = check("registry: zookeeper://shop:secret@zk:2181\n");
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("# note: registry: user and password are not used"),
+        "{said}"
+    );
+    assert!(!said.contains("secret"), "{said}");
+}

@@ -16,10 +16,10 @@ pub(super) fn check(overrides: &Overrides, plugins: &Plugins) -> anyhow::Result<
             bail!("{}", lines.join("\nremora: "));
         }
     };
-    print!("{}", super::yaml(&loaded.config)?);
+    let mut page = super::yaml(&loaded.config)?;
     for note in notes {
-        println!("# note: {note}");
+        page += &format!("# note: {note}\n");
     }
-    println!("# {}: ok", loaded.file().unwrap_or("all defaults"));
-    Ok(())
+    page += &format!("# {}: ok\n", loaded.file().unwrap_or("all defaults"));
+    Ok(super::print(&page)?)
 }

@@ -8,6 +8,7 @@ mod registry;
 mod run;
 mod status;
 
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -133,6 +134,15 @@ pub fn main(plugins: Plugins) -> ExitCode {
             eprintln!("remora: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints `text` on standard output. A reader that has seen enough (`remora check | head`) is no failure.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
     }
 }
 

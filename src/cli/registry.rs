@@ -33,13 +33,13 @@ pub(super) async fn serve(listen: Address, data_dir: Option<PathBuf>) -> anyhow:
     let folder = dir.path.join("registry");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let server = Server::open(&folder, Options::default())?;
-    println!("remora {} registry", env!("CARGO_PKG_VERSION"));
-    println!(
-        "  listens on   {}: registry zookeeper://{}",
-        listener.local_addr()?,
-        listener.local_addr()?
-    );
-    println!("  data         {} ({})", folder.display(), dir.why);
+    let addr = listener.local_addr()?;
+    super::print(&format!(
+        "remora {} registry\n  listens on   {addr}: registry zookeeper://{addr}\n  data         {} ({})\n",
+        env!("CARGO_PKG_VERSION"),
+        folder.display(),
+        dir.why
+    ))?;
     let stop = CancellationToken::new();
     {
         let serving = std::pin::pin!(server.serve(listener, stop.clone()));

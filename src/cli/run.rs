@@ -15,7 +15,7 @@ pub(super) async fn run(overrides: Overrides, plugins: &Plugins) -> anyhow::Resu
     let mut signals = StopSignals::catch()?;
     let drain = CancellationToken::new();
     let app = App::build(&loaded, plugins, drain.clone())?;
-    print!("{}", app.banner());
+    super::print(app.banner())?;
     let running = app.run();
     tokio::pin!(running);
     tokio::select! {

@@ -21,8 +21,8 @@ pub(super) async fn status(client: Client, json: bool) -> anyhow::Result<()> {
         connections: client.json("/connections").await?,
     };
     match json {
-        true => println!("{}", serde_json::to_string_pretty(&status)?),
-        false => print!("{}", text(&status)),
+        true => super::print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?,
+        false => super::print(&text(&status))?,
     }
     Ok(())
 }
