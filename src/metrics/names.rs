@@ -52,18 +52,18 @@ pub const HELD: &str = "remora_discovery_held_instances";
 pub const COLLAPSES: &str = "remora_discovery_collapses";
 /// Rules kept from applications and not applied.
 pub const RULES_NOT_APPLIED: &str = "remora_discovery_rules_not_applied";
-/// Publications; label `outcome`.
+/// Publications; label `outcome`. On the page from the first one on.
 pub const PUBLISH: &str = "remora_discovery_publish";
-/// Fetches of application metadata; label `outcome`.
+/// Fetches of application metadata; label `outcome`. On the page from the first one on.
 pub const METADATA: &str = "remora_discovery_metadata_fetches";
-/// Writes of the last known lists; label `outcome`.
+/// Writes of the last known lists; label `outcome`. On the page from the first one on.
 pub const SNAPSHOT_WRITES: &str = "remora_discovery_snapshot_writes";
 /// Time to take a changed list into the routes.
 pub const REBUILD: &str = "remora_discovery_rebuild_seconds";
 
 // The ZooKeeper facade; label `registry`.
 
-/// Connections of applications open now.
+/// Connections of applications open now; label `registry`, as on all of the facade.
 pub const FACADE_CONNECTIONS: &str = "remora_facade_connections";
 /// Sessions of applications known now.
 pub const FACADE_SESSIONS: &str = "remora_facade_sessions";
