@@ -18,7 +18,8 @@
 //! | `stop`, `more` | callee | send no new calls on this connection; send them again |
 //!
 //! `cargo run -p remora-protocol --example line_protocol` prints a conversation; `cargo test` runs the tests below.
-//! To use it: put the type in a crate of its own and hand it to `Plugins::default().with_protocol(LineProtocol)`.
+//! To use it: put the type in a crate of its own and hand it to `Plugins::default().with_protocol(Arc::new(LineProtocol))`,
+//! with its ports under `protocols.line` of the configuration; see "Adding a protocol" in `CONTRIBUTING.md`.
 
 use std::borrow::Cow;
 use std::time::Duration;

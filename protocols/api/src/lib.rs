@@ -3,7 +3,8 @@
 //!
 //! A plugin is sans-io: it looks at bytes and makes bytes. Sockets, timers, pools and routing belong to the proxy.
 //! Implement [`Protocol`], list the plugin in `src/plugins.rs` (or pass it to `Plugins::with_protocol` in a binary
-//! of your own) and the proxy multiplexes, balances, times out and drains it like the built-in ones.
+//! of your own), give it ports under `protocols.<name>` of the configuration, and the proxy multiplexes, balances, times
+//! out and drains it like the built-in ones.
 //!
 //! `examples/line_protocol.rs` is a whole plugin for a made-up line protocol, with tests.
 #![forbid(unsafe_code)]
