@@ -38,16 +38,16 @@ const VERSION: &str = "1.0.0";
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// The story could not be told, or a port could not be had.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// A Remora did not start.
-    #[error("a Remora did not start: {0}")]
+    #[error("a Remora did not start")]
     App(#[from] AppError),
     /// Our own configuration.
-    #[error("{0}")]
+    #[error(transparent)]
     Value(#[from] ValueError),
     /// The registry or a Remora's door.
-    #[error("{0}")]
+    #[error(transparent)]
     Session(#[from] SessionError),
     /// Something did not happen in time.
     #[error("waited in vain for {0}")]

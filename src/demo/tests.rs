@@ -103,3 +103,9 @@ async fn a_provider_without_a_registry_client_is_published_from_the_configuratio
     config.publish = vec![entry(&provider)];
     assert_eq!(call_through(config, door).await, "hello world, this is provider-1");
 }
+
+#[test]
+fn an_error_tells_its_cause_once() {
+    let error = DemoError::from(io::Error::other("the port is taken"));
+    assert_eq!(format!("{:#}", anyhow::Error::from(error)), "the port is taken");
+}
