@@ -14,9 +14,10 @@ use tracing::{debug, info};
 
 use super::Options;
 use super::access::{self, Identity};
+use super::node::Moment;
 use super::outbox::Outbox;
 use super::session::{self, Sessions};
-use super::tree::{self, Moment, Tree};
+use super::tree::{self, Tree};
 use super::watch::{ConnId, Event, Watches};
 use crate::wire::reply::{encode_error, encode_event};
 use crate::wire::{

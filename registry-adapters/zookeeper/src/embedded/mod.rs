@@ -12,6 +12,7 @@ mod core;
 mod figures;
 mod four_letter;
 mod keeper;
+mod node;
 mod outbox;
 mod read;
 mod session;

@@ -5,7 +5,7 @@ use tracing::warn;
 
 use super::access;
 use super::core::{Asker, Core};
-use super::tree::Node;
+use super::node::Node;
 use crate::wire::request::SetWatches;
 use crate::wire::{ErrorCode, EventKind, Op, OpResult, Ops, Reply, Request, Seq, Text, perms};
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::access;
 use super::core::{Asker, Core};
-use super::tree::{Moment, Owner};
+use super::node::{Moment, Owner};
 use super::watch::Event;
 use crate::wire::request::{Create, SetData};
 use crate::wire::{
