@@ -177,6 +177,7 @@ impl Downstream {
     fn answer_heartbeat(&self, heartbeat: &Frame) {
         if let Some(answer) = self.protocol().heartbeat_reply(heartbeat) {
             self.wire.send_bytes(&answer);
+            self.wire.slow_down();
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) fn pass(worker: &Worker, call: Call, reply: &Frame, end: CallEnd, now
         CallEnd::Abandoned
     } else {
         from.wire.send_frame(&**from.protocol(), reply, call.kept.stream_id);
-        slow_down(worker, from);
+        from.wire.slow_down();
         end
     };
     from.shard().call_ended(end, took(&call, now));
@@ -75,12 +75,6 @@ fn send(from: &Rc<Downstream>, request: &Frame, error: &CallError) {
     if let Some(reply) = from.protocol().local_reply(request, error.local_reply(), &message) {
         from.shard().local_reply(error.reason());
         from.wire.send_bytes(&reply);
-    }
-}
-
-/// A caller that reads its replies slowly is not read either.
-fn slow_down(worker: &Worker, from: &Rc<Downstream>) {
-    if from.wire.queued() > worker.config.write_pause.bytes() {
-        from.wire.pause_for(&from.wire);
+        from.wire.slow_down();
     }
 }

@@ -151,7 +151,8 @@ impl Wire {
                 }
                 Poll::Ready(Ok(None)) => return Poll::Ready(Read::Eof),
                 Poll::Ready(Err(_)) => {
-                    self.end.set(Some(CloseReason::Broken));
+                    // Whoever waits for this wire must be let go.
+                    self.close(CloseReason::Broken);
                     return Poll::Ready(Read::Closed);
                 }
             }
@@ -229,6 +230,13 @@ impl Wire {
         if other.end.get().is_none() && !waiters.iter().any(|w| Rc::ptr_eq(w, self)) {
             waiters.push(self.clone());
             self.pauses.set(self.pauses.get() + 1);
+        }
+    }
+
+    /// A peer that reads slowly what it asked for is not read either.
+    pub(super) fn slow_down(self: &Rc<Self>) {
+        if self.queued() > self.io.config.write_pause.bytes() {
+            self.pause_for(self);
         }
     }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Peers that do not read, and those beside them.
 
-use remora_protocol::FrameKind;
+use remora_protocol::{FrameKind, Protocol, StreamId};
 use tokio::io::AsyncWriteExt;
 
 use super::peers::{Path, Peer, Provider, ms, text, until};
-use super::wire::{payload, reply, request};
+use super::wire::{Mini, payload, reply, request};
 use crate::call::Config;
 use crate::config::ByteSize;
 use crate::metrics::call::CallEnd;
@@ -42,6 +42,61 @@ async fn a_slow_reader_is_not_read_and_hurts_nobody() {
     for _ in 0..sent {
         assert_eq!(slow.expect(FrameKind::Reply).await.body().len(), BIG);
     }
+}
+
+#[tokio::test]
+async fn answers_of_our_own_do_not_pile_up_for_a_reader_that_does_not_read() {
+    let path = Path::start(Config {
+        write_pause: ByteSize(64 << 10),
+        write_cap: ByteSize(1 << 20),
+        ..Config::default()
+    });
+    for unread in [
+        request(1, "nobody follows it", b"").wire,
+        Mini.heartbeat(StreamId(1)).unwrap(),
+    ] {
+        let mut slow = Peer::connect(path.egress).await;
+        let many = unread.repeat(2000);
+        // Until the path takes no more; a connection that was closed would fail the write.
+        while let Ok(written) = tokio::time::timeout(ms(500).0, slow.stream.write_all(&many)).await {
+            written.unwrap();
+        }
+        assert_eq!(path.sum(|s| s.closed("write_cap")), 0);
+    }
+}
+
+#[tokio::test]
+async fn callers_that_wait_for_a_provider_go_on_when_its_connection_is_reset() {
+    let path = Path::start(Config {
+        write_pause: ByteSize(64 << 10),
+        ..Config::default()
+    });
+    let stuck = Provider::new().await;
+    path.route(&[("stuck", &[stuck.addr]), ("svc", &[Provider::new().await.echo()])]);
+    let mut client = Peer::connect(path.egress).await;
+    let body = vec![b'x'; BIG];
+    let flood = async {
+        for id in 0.. {
+            client
+                .stream
+                .write_all(&request(id, "stuck", &body).wire)
+                .await
+                .unwrap();
+        }
+    };
+    let is_stuck = tokio::time::timeout(ms(400).0, flood).await.is_err();
+    assert!(is_stuck);
+    // Closed with bytes unread: a reset.
+    drop(stuck.accept().await);
+    drop(stuck);
+    // The cut request is made whole, and the connection is read on.
+    let (mut reads, mut writes) = client.stream.into_split();
+    let answered = tokio::spawn(async move { tokio::io::copy(&mut reads, &mut tokio::io::sink()).await });
+    super::peers::soon("the rest is taken", writes.write_all(&vec![b'x'; 32 << 20]))
+        .await
+        .ok();
+    until("no call is left", || path.sum(|s| s.in_flight()) == 0).await;
+    answered.abort();
 }
 
 #[tokio::test]
