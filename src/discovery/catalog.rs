@@ -5,6 +5,7 @@
 //! followers second, so that an application that sees an entry can call it. Not here: what a facade asks (`desk.rs`),
 //! how lists come in (`sync.rs`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -252,8 +253,13 @@ impl Catalog {
 
     fn update_routes(&self, state: &mut State, id: ListId, snapshot: &Snapshot, keeps_endpoints: bool) {
         let start = std::time::Instant::now();
+        let link = state.lists.get(&id).and_then(|list| state.links.get(list.link));
+        let policy = match link {
+            Some(link) => state.policy.towards(&*link.registry),
+            None => Cow::Borrowed(&state.policy),
+        };
         let mut sight = Sight {
-            policy: &state.policy,
+            policy: &policy,
             hosts: &mut state.hosts,
             documents: &state.documents,
         };

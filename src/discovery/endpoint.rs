@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From an instance of a list to something that can be dialled, or the reason why not.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use remora_registry::{Instance, Params};
+use remora_registry::{Instance, Params, Registry};
 
 use super::hosts::Hosts;
 use super::route_table::Endpoint;
@@ -16,7 +17,8 @@ use super::route_table::Endpoint;
 pub(super) struct Policy {
     /// Protocols with a plugin and ports.
     pub(super) spoken: Vec<Arc<str>>,
-    /// The operator advertises a loopback address: a trial on one machine, where loopback is a host like any other.
+    /// The operator advertises a loopback address (a trial on one machine, where loopback is a host like any other), or
+    /// wrote the list.
     pub(super) allows_loopback: bool,
     /// Addresses of this machine, and those that were published for it.
     pub(super) own_hosts: BTreeSet<IpAddr>,
@@ -79,6 +81,17 @@ impl Policy {
         match host.parse() {
             Ok(ip) => self.own_hosts.insert(ip),
             Err(_) => self.own_names.insert(host.to_owned()),
+        }
+    }
+
+    /// For lists of this registry: one that only the operator writes to may name loopback addresses.
+    pub(super) fn towards(&self, registry: &dyn Registry) -> Cow<'_, Self> {
+        match registry.is_operators_own() && !self.allows_loopback {
+            true => Cow::Owned(Self {
+                allows_loopback: true,
+                ..self.clone()
+            }),
+            false => Cow::Borrowed(self),
         }
     }
 

@@ -187,7 +187,8 @@ impl Feeder {
         let addresses: Vec<Option<(SocketAddr, Knock)>> = {
             let mut state = self.catalog.state();
             let state = &mut *state;
-            let mut dial = |i: &Instance| state.policy.dial(&i.host, i.port, &mut state.hosts).ok();
+            let policy = state.policy.towards(&*self.link.registry);
+            let mut dial = |i: &Instance| policy.dial(&i.host, i.port, &mut state.hosts).ok();
             self.guard
                 .held()
                 .iter()

@@ -68,14 +68,25 @@ pub(super) struct Scripted {
     state: watch::Sender<RegistryState>,
     lists: Mutex<HashMap<Target, Shown>>,
     documents: Mutex<HashMap<(String, String), String>>,
+    is_operators_own: bool,
 }
 
 impl Scripted {
     pub(super) fn up() -> Arc<Self> {
+        Self::new(false)
+    }
+
+    /// As a file is.
+    pub(super) fn of_the_operator() -> Arc<Self> {
+        Self::new(true)
+    }
+
+    fn new(is_operators_own: bool) -> Arc<Self> {
         Arc::new(Self {
             state: watch::Sender::new(RegistryState::Up { since: Instant::now() }),
             lists: Mutex::default(),
             documents: Mutex::default(),
+            is_operators_own,
         })
     }
 
@@ -123,6 +134,10 @@ impl Scripted {
 impl Registry for Scripted {
     fn name(&self) -> &'static str {
         "scripted"
+    }
+
+    fn is_operators_own(&self) -> bool {
+        self.is_operators_own
     }
 
     fn state(&self) -> watch::Receiver<RegistryState> {

@@ -40,6 +40,12 @@ pub trait Registry: Send + Sync + 'static {
     /// Short fixed name: `zookeeper`, `nacos`.
     fn name(&self) -> &'static str;
 
+    /// Whether its lists are the operator's own words for this machine, and may therefore name loopback addresses. A
+    /// registry that others can write to must say no.
+    fn is_operators_own(&self) -> bool {
+        false
+    }
+
     /// The connection's state and its changes.
     fn state(&self) -> watch::Receiver<RegistryState>;
 

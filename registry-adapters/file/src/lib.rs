@@ -155,6 +155,10 @@ impl Registry for FileRegistry {
         "file"
     }
 
+    fn is_operators_own(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> watch::Receiver<RegistryState> {
         self.shared.state.subscribe()
     }

@@ -295,6 +295,26 @@ async fn addresses_that_must_not_be_dialled_are_left_out_and_shown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_the_operator_wrote_may_name_loopback_but_nothing_of_ours() {
+    let house = open(Scripted::of_the_operator(), None, None);
+    let lease = house.lease("consumer");
+    let published = house
+        .desk
+        .publish(lease.id(), &echo(), &provider("10.0.0.5", 20880, ""));
+    let ingress = published.unwrap().port;
+    let mut list = house.desk.follow(lease.id(), &echo());
+    let instances = vec![
+        provider("127.0.0.1", 22, ""),
+        provider("127.0.0.1", ingress, ""),
+        provider("127.0.0.1", 20882, ""),
+        provider("169.254.169.254", 80, ""),
+    ];
+    house.registry.says(&echo(), instances);
+    until(&mut list, |l| l.instances.len() == 4).await;
+    assert_eq!(house.endpoints(""), Some(vec!["127.0.0.1:22".into()]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_collapsed_list_is_held_while_its_ports_accept() {
     let house = house();
     let lease = house.lease("consumer");
