@@ -236,3 +236,13 @@ fn credentials_that_are_not_used_are_reported() {
     );
     assert!(!said.contains("secret"), "{said}");
 }
+
+#[test]
+fn a_wrong_registry_flag_is_answered_without_its_password() {
+    for wrong in ["zookeeper://u:s3cret@h1", "zookeeper://u:/s3cret@h1:2181"] {
+        let (output, said) = check_with("{}\n", &["--registry", wrong], &[]);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("--registry: `zookeeper://u:***@h1"), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}

@@ -8,12 +8,15 @@ mod registry;
 mod run;
 mod status;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use hyper::Method;
 
@@ -84,7 +87,7 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The real registry: embedded, zookeeper://h1:2181,h2:2181/chroot, file:///path.yaml
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = RegistryParser)]
     registry: Option<RegistryUrl>,
     /// Published host; default: the one that the application registered
     #[arg(long, value_name = "IP")]
@@ -102,6 +105,25 @@ struct AdminArgs {
     /// Admin address of the running proxy; default: admin.listen of $REMORA_CONFIG, else 127.0.0.1:15020
     #[arg(long, value_name = "ADDR")]
     admin: Option<Address>,
+}
+
+/// Clap's own message repeats a wrong value, with its password.
+#[derive(Clone)]
+struct RegistryParser;
+
+impl TypedValueParser for RegistryParser {
+    type Value = RegistryUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<RegistryUrl, clap::Error> {
+        value.to_string_lossy().parse().map_err(|error| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("--registry: {error}\n")).with_cmd(command)
+        })
+    }
 }
 
 impl From<RunArgs> for Overrides {

@@ -34,6 +34,14 @@ impl RegistryUrl {
             Self::Url { scheme, .. } => scheme,
         }
     }
+
+    /// `user:password`, for whoever speaks to the registry; never to be printed.
+    pub fn credentials(&self) -> Option<&str> {
+        match self {
+            Self::Embedded => None,
+            Self::Url { credentials, .. } => credentials.as_deref(),
+        }
+    }
 }
 
 impl FromStr for RegistryUrl {
@@ -83,18 +91,17 @@ fn is_host_port(text: &str) -> bool {
     host_is_plain && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
+/// For an address that may be wrong anywhere: all up to the last `@` may be a secret.
 fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
+    let Some((before, hosts)) = text.rsplit_once('@') else {
         return text.to_owned();
     };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    match authority.rsplit_once('@') {
-        Some((credentials, hosts)) => {
+    match before.split_once("://") {
+        Some((scheme, credentials)) => {
             let user = credentials.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***@{hosts}{path}")
+            format!("{scheme}://{user}:***@{hosts}")
         }
-        None => text.to_owned(),
+        None => format!("***@{hosts}"),
     }
 }
 
@@ -153,8 +160,15 @@ mod tests {
         let url: RegistryUrl = "zookeeper://admin:s3cret@h1:2181/x".parse().unwrap();
         assert_eq!(url.to_string(), "zookeeper://admin:***@h1:2181/x");
         assert_eq!(format!("{url:?}"), "zookeeper://admin:***@h1:2181/x");
-        let wrong = "zookeeper://admin:s3cret@h1".parse::<RegistryUrl>().unwrap_err();
-        assert!(!wrong.to_string().contains("s3cret"), "{wrong}");
+        for wrong in [
+            "zookeeper://admin:s3cret@h1",
+            "zookeeper://admin:/s3cret@h1:2181",
+            "zookeeper:/admin:s3cret@h1:2181",
+            "admin:s3cret@h1:2181",
+        ] {
+            let error = wrong.parse::<RegistryUrl>().unwrap_err();
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
     }
 
     #[test]
