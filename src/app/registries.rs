@@ -14,6 +14,7 @@ use remora_zookeeper::adapter::{self, ZookeeperRegistry};
 use remora_zookeeper::backend::{Backend, Embedded, Ensemble};
 use remora_zookeeper::embedded::{Options, Server};
 use remora_zookeeper::facade::{Stats, ZookeeperFacade};
+use remora_zookeeper::wire::request::Auth;
 use tokio_util::sync::CancellationToken;
 
 use super::AppError;
@@ -78,7 +79,7 @@ pub(super) fn open(
             let adapter = ZookeeperRegistry::start(
                 &entry.name,
                 Arc::clone(&backend),
-                adapter::Config::default(),
+                adapter_config(&entry.registry),
                 drain.clone(),
             );
             session = Some(Arc::clone(&adapter));
@@ -101,6 +102,13 @@ pub(super) fn open(
     })
 }
 
+/// The adapter's session shows the credentials of the address, as Dubbo's own registry client does.
+fn adapter_config(registry: &RegistryUrl) -> adapter::Config {
+    let mut config = adapter::Config::default();
+    config.session.auth = registry.credentials().map(Auth::digest);
+    config
+}
+
 fn ensemble(entry: &RegistryEntry) -> Result<Arc<dyn Backend>, AppError> {
     let ensemble = Ensemble::parse(&entry.registry.to_string()).map_err(|error| AppError::Registry {
         name: entry.name.clone(),
@@ -118,4 +126,19 @@ fn embedded(entry: &RegistryEntry, data_dir: &Path) -> Result<Server, AppError> 
     let folder = data_dir.join("registry").join(&entry.name);
     std::fs::create_dir_all(&folder).map_err(|e| wrong(format!("{}: {e}", folder.display())))?;
     Server::open(&folder, Options::default()).map_err(|e| wrong(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_the_address_are_shown_to_the_registry() {
+        let auth = |url: &str| adapter_config(&url.parse().unwrap()).session.auth;
+        let shown = auth("zookeeper://dubbo:s3:cret@h1:2181").unwrap();
+        assert_eq!(shown.scheme, "digest");
+        assert_eq!(shown.auth.as_deref(), Some(&b"dubbo:s3:cret"[..]));
+        assert!(!format!("{shown:?}").contains("s3"), "{shown:?}");
+        assert!(auth("zookeeper://h1:2181").is_none() && auth("embedded").is_none());
+    }
 }

@@ -144,16 +144,7 @@ impl Checker<'_> {
                 && scheme == "file"
                 && let Err(error) = remora_file::FileRegistry::read(std::path::Path::new(path))
             {
-                self.note(&key, format!("{error}; it is read again every second"));
-            }
-            if let RegistryUrl::Url {
-                credentials: Some(_), ..
-            } = url
-            {
-                self.note(
-                    key,
-                    "user and password are not used by this version: Remora reads the registry as anyone may",
-                );
+                self.note(key, format!("{error}; it is read again every second"));
             }
             return;
         }

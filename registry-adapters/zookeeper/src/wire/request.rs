@@ -86,6 +86,17 @@ pub struct Auth {
     pub auth: Option<Bytes>,
 }
 
+impl Auth {
+    /// `user:password` by the scheme that every ZooKeeper has.
+    pub fn digest(credentials: &str) -> Self {
+        Self {
+            kind: 0,
+            scheme: "digest".into(),
+            auth: Some(Bytes::copy_from_slice(credentials.as_bytes())),
+        }
+    }
+}
+
 impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Auth")
