@@ -202,6 +202,23 @@ fn a_directory_that_cannot_be_written_is_named() {
     assert!(said.contains(path(&inside)) && said.contains("data_dir"), "{said}");
 }
 
+#[test]
+fn a_directory_that_another_remora_uses_is_named() {
+    let (first, second) = (Site::new(), Site::new());
+    let directory = path(&first.dir.path().join("data")).to_owned();
+    let _running = first.run();
+    assert!(first.ask("wait").status.success());
+    let output = remora(&["run", "--data-dir", &directory, "--config", path(&second.config())])
+        .output()
+        .expect("the binary");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(
+        said.contains("in use by another Remora") && said.contains(&directory),
+        "{said}"
+    );
+}
+
 fn path(path: &Path) -> &str {
     path.to_str().expect("temporary paths are UTF-8")
 }

@@ -25,6 +25,12 @@ pub enum AppError {
         /// The system's error.
         cause: std::io::Error,
     },
+    /// Two processes would overwrite each other's state.
+    #[error("data directory {path} is in use by another Remora; give each its own by data_dir or --data-dir")]
+    DataDirInUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The admin port.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -63,6 +69,7 @@ impl AppError {
         match self {
             Self::Config(_) => "config",
             Self::DataDir { .. } => "data_dir",
+            Self::DataDirInUse { .. } => "data_dir_in_use",
             Self::Admin(error) => error.reason(),
             Self::Facade(error) => error.reason(),
             Self::Discovery(error) => error.reason(),

@@ -13,7 +13,9 @@ mod published;
 mod registries;
 mod views;
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -48,6 +50,8 @@ pub struct App {
     doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)>,
     registries: Vec<OpenRegistry>,
     drain: CancellationToken,
+    /// Held until the process ends; the system lets go of it in a crash, too.
+    _lock: File,
 }
 
 /// Gone once the call path has drained.
@@ -72,6 +76,7 @@ impl App {
         let notes = config::check(loaded, &plugins.served()).map_err(AppError::Config)?;
         let data_dir =
             config::data_dir(config.data_dir.as_deref()).map_err(|(path, cause)| AppError::DataDir { path, cause })?;
+        let lock = lock(&data_dir.path)?;
 
         let admin = Admin::bind(config.admin.listen.0)?;
         let admin_addr = admin.local_addr().unwrap_or(config.admin.listen.0);
@@ -161,6 +166,7 @@ impl App {
             doors,
             registries,
             drain,
+            _lock: lock,
         })
     }
 
@@ -228,4 +234,19 @@ impl std::fmt::Debug for App {
 /// The configuration as it takes effect, secrets hidden.
 fn effective(config: &Config) -> String {
     serde_saphyr::to_string(config).unwrap_or_else(|error| format!("# {error}\n"))
+}
+
+/// Keeps a second Remora out of the directory.
+fn lock(dir: &Path) -> Result<File, AppError> {
+    let path = dir.join("lock");
+    let opened = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = opened.map_err(|cause| AppError::DataDir {
+        path: path.clone(),
+        cause,
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AppError::DataDirInUse { path: dir.to_owned() }),
+        Err(TryLockError::Error(cause)) => Err(AppError::DataDir { path, cause }),
+    }
 }
