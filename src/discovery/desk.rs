@@ -97,6 +97,14 @@ impl Discovery for Desk {
         self.catalog.publish(lease, target, instance)
     }
 
+    fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
+        self.catalog.publish(lease, target, instance)
+    }
+
+    fn cannot_hold(&self, target: &Target) -> Option<String> {
+        self.link.registry.cannot_hold(target)
+    }
+
     fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance) {
         let mut state = self.catalog.state();
         let Some(held) = state.leases.get_mut(lease) else {

@@ -106,7 +106,16 @@ pub trait Discovery: Send + Sync + 'static {
     /// Then the publication is to be passed on unchanged.
     fn publish(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError>;
 
-    /// The application takes `instance` back.
+    /// As [`publish`](Self::publish), for an application that holds no session of its own at the registry: what must stand
+    /// there is kept there by the registry's adapter, on Remora's own session, from now until it is withdrawn or the
+    /// lease ends. Returns at once; a registry that is away gets it when it is back. `instance` is the application's own
+    /// address; the adapter prints it in its registry's form.
+    fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError>;
+
+    /// Why the registry behind cannot hold `target` at all, for a message to the application; `None` if it can.
+    fn cannot_hold(&self, target: &Target) -> Option<String>;
+
+    /// The application takes `instance` back, also from where `publish_kept` keeps it.
     fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance);
 
     /// The application follows `target`. The receiver holds `None` until a list is known. Calling it again for the same

@@ -46,6 +46,13 @@ pub trait Registry: Send + Sync + 'static {
         false
     }
 
+    /// Why this registry cannot hold `target` at all, in words for the application's log; `None` if it can. Such a target
+    /// is followed as an empty list and publishing into it is `Unsupported`.
+    fn cannot_hold(&self, target: &Target) -> Option<String> {
+        let _ = target;
+        None
+    }
+
     /// The connection's state and its changes.
     fn state(&self) -> watch::Receiver<RegistryState>;
 

@@ -39,6 +39,12 @@ impl Discovery for AsItIs {
         })
     }
 
+    fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
+        self.publish(lease, target, instance)
+    }
+    fn cannot_hold(&self, _: &Target) -> Option<String> {
+        None
+    }
     fn withdraw(&self, _: LeaseId, _: &Target, _: &Instance) {}
 
     fn follow(&self, _: LeaseId, target: &Target) -> watch::Receiver<Option<Arc<Snapshot>>> {

@@ -43,6 +43,12 @@ impl Discovery for Echo {
         })
     }
 
+    fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
+        self.publish(lease, target, instance)
+    }
+    fn cannot_hold(&self, _: &Target) -> Option<String> {
+        None
+    }
     fn withdraw(&self, _: LeaseId, _: &Target, _: &Instance) {}
 
     fn follow(&self, _: LeaseId, _: &Target) -> watch::Receiver<Option<Arc<Snapshot>>> {

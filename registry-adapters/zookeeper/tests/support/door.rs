@@ -105,6 +105,12 @@ impl Discovery for Script {
         })
     }
 
+    fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
+        self.publish(lease, target, instance)
+    }
+    fn cannot_hold(&self, _: &Target) -> Option<String> {
+        None
+    }
     fn withdraw(&self, _: LeaseId, _: &Target, instance: &Instance) {
         self.note(format!("withdraw {}", instance.port));
     }

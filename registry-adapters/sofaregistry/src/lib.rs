@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+//! SOFARegistry: its wire in both directions, a session-server facade, an adapter.
+#![forbid(unsafe_code)]
