@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use remora_hessian2::{Body, Object, Value};
 
-use super::WireError;
+use super::{WireError, Zones};
 
 /// A decoded content with what is left of its allowance.
 pub(super) struct Content<'b> {
@@ -170,7 +170,7 @@ impl<'c, 'b> Fields<'c, 'b> {
     }
 
     /// A map of zones to lists of `DataBox`; a zone whose list is null has none.
-    pub(super) fn zones(&self, field: &'static str) -> Result<Option<Vec<(String, Vec<String>)>>, WireError> {
+    pub(super) fn zones(&self, field: &'static str) -> Result<Option<Zones>, WireError> {
         let Some(entries) = self.entries(field)? else {
             return Ok(None);
         };

@@ -40,6 +40,9 @@ pub const DEFAULT_INSTANCE_ID: &str = "DEFAULT_INSTANCE_ID";
 /// Group of a registration that names none.
 pub const DEFAULT_GROUP: &str = "DEFAULT_GROUP";
 
+/// Texts by zone, in the order of the wire.
+pub type Zones = Vec<(String, Vec<String>)>;
+
 /// What a message may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -4,7 +4,7 @@
 use remora_hessian2::Encoder;
 
 use super::fields::Fields;
-use super::{Kind, Scope, WireError, counts, data_box, text_or_null, texts, zones};
+use super::{Kind, Scope, WireError, Zones, counts, data_box, text_or_null, texts, zones};
 
 /// Everything that is published under a dataId, as one data centre (segment) knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct ReceivedData {
     /// Registrations that it is for.
     pub subscriber_regist_ids: Vec<String>,
     /// Data by zone, complete. Absent: Java clients ignore the push and acknowledge it; empty: nobody publishes.
-    pub data: Option<Vec<(String, Vec<String>)>>,
+    pub data: Option<Zones>,
     /// Grows; Java clients keep the data of the highest one of a segment.
     pub version: i64,
     /// The subscriber's own zone.
@@ -77,7 +77,7 @@ pub struct MultiSegmentData {
     /// How it is packed: `gzip`, `zstd`.
     pub encoding: Option<String>,
     /// Data by zone.
-    pub data: Vec<(String, Vec<String>)>,
+    pub data: Zones,
     /// Grows.
     pub version: i64,
 }
