@@ -33,7 +33,7 @@ use super::route_table::SharedRoutes;
 use super::routes::{ListId, Routes, Sight};
 use super::sync::Link;
 use crate::metrics::DiscoveryMetrics;
-use crate::metrics::discovery::{ReasonLabel, RegistryStateLabel};
+use crate::metrics::discovery::ReasonLabel;
 
 /// Who publishes and follows what. Made once; each configured registry gets a [`Desk`](super::Desk) at it.
 pub struct Catalog {
@@ -116,6 +116,13 @@ impl List {
     /// Whether it is the list of this application.
     pub(super) fn is_application(&self, application: &str) -> bool {
         matches!(&self.target, Target::Application { name, .. } if &**name == application)
+    }
+
+    /// One follower less.
+    pub(super) fn lose(&mut self, lease: LeaseId) {
+        if self.followers.remove(&lease) && self.followers.is_empty() {
+            self.idle_since = Some(Instant::now());
+        }
     }
 
     /// Whether one of its entries has this revision.
@@ -214,17 +221,6 @@ impl Catalog {
         self.tasks.wait().await;
     }
 
-    /// Withdraws all that Remora keeps in registries itself; returns when that is done, or `limit` has passed. To be called
-    /// before `drain`: what the adapters' sessions hold goes with them.
-    pub async fn withdraw_kept(&self, limit: std::time::Duration) {
-        let links = self.state().links.clone();
-        let mut all = tokio::task::JoinSet::new();
-        for link in links {
-            all.spawn_on(async move { link.kept.withdraw_all(limit).await }, &self.runtime);
-        }
-        all.join_all().await;
-    }
-
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -309,10 +305,7 @@ impl Catalog {
         let Some(held) = state.leases.close(lease) else { return };
         for id in &held.follows {
             if let Some(list) = state.lists.get_mut(id) {
-                list.followers.remove(&lease);
-                if list.followers.is_empty() {
-                    list.idle_since = Some(Instant::now());
-                }
+                list.lose(lease);
             }
         }
         let withdrawn = held.publications.len();
@@ -392,15 +385,6 @@ impl Catalog {
         metrics
             .rules_not_applied
             .set(as_i64(state.rules.values().map(Vec::len).sum()));
-        for link in &state.links {
-            for (kept, count) in link.kept.states() {
-                let label = RegistryStateLabel {
-                    registry: link.name.to_string(),
-                    state: kept.label(),
-                };
-                metrics.kept.get_or_create(&label).set(as_i64(count));
-            }
-        }
         for (refusal, count) in refused {
             let label = ReasonLabel {
                 reason: refusal.label(),

@@ -98,7 +98,7 @@ impl Discovery for Desk {
     }
 
     fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
-        self.catalog.publish_kept(lease, &self.link, target, instance)
+        self.catalog.publish(lease, target, instance)
     }
 
     fn cannot_hold(&self, target: &Target) -> Option<String> {
@@ -134,6 +134,19 @@ impl Discovery for Desk {
             sync::feed(&self.catalog, &self.link, id, target.clone(), list.end.clone());
         }
         list.shown.subscribe()
+    }
+
+    fn unfollow(&self, lease: LeaseId, target: &Target) {
+        let mut state = self.catalog.state();
+        let Some(id) = state.by_target.get(&(self.link.number, target.clone())).copied() else {
+            return;
+        };
+        if let Some(held) = state.leases.get_mut(lease) {
+            held.follows.remove(&id);
+        }
+        if let Some(list) = state.lists.get_mut(&id) {
+            list.lose(lease);
+        }
     }
 
     fn inward(&self, snapshot: &Snapshot, client: Client) -> Vec<Instance> {

@@ -109,14 +109,7 @@ pub trait Discovery: Send + Sync + 'static {
     /// As [`publish`](Self::publish), for an application that holds no session of its own at the registry: what must stand
     /// there is kept there by the registry's adapter, on Remora's own session, from now until it is withdrawn or the
     /// lease ends. Returns at once; a registry that is away gets it when it is back. `instance` is the application's own
-    /// address; the adapter prints it in its registry's form. Publishing again under the same `id` replaces what stands:
-    /// the new one comes before the old one goes.
-    ///
-    /// What cannot be taken over (a protocol that no plugin speaks, an address that another Remora published) is kept as it
-    /// is, and the answer names its own address.
-    ///
-    /// # Errors
-    /// `NoIngress`, `OwnPort`, `NotKept`: then nothing is published.
+    /// address; the adapter prints it in its registry's form.
     fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError>;
 
     /// Why the registry behind cannot hold `target` at all, for a message to the application; `None` if it can.
@@ -128,6 +121,12 @@ pub trait Discovery: Send + Sync + 'static {
     /// The application follows `target`. The receiver holds `None` until a list is known. Calling it again for the same
     /// lease and target is cheap and gives another receiver of the same list; the follow ends with the lease.
     fn follow(&self, lease: LeaseId, target: &Target) -> watch::Receiver<Option<Arc<Snapshot>>>;
+
+    /// The application follows `target` no longer. A list that nobody follows goes after a grace time. Without this, and
+    /// where it is not implemented, the follow ends with the lease.
+    fn unfollow(&self, lease: LeaseId, target: &Target) {
+        let _ = (lease, target);
+    }
 
     /// The list that the application is shown: one entry per distinct tuple that a client filters on, at our egress.
     /// Entries that no plugin speaks come out unchanged. Stable while providers come and go. Deterministic.

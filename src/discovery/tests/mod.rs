@@ -21,7 +21,6 @@ use crate::discovery::{Catalog, Config, Desk, MetadataError, ProtocolPorts, Setu
 use crate::metrics::DiscoveryMetrics;
 
 mod applications;
-mod kept;
 mod outage;
 
 struct House {
@@ -56,7 +55,7 @@ fn open(registry: Arc<Scripted>, data_dir: Option<&Path>, advertise: Option<IpAd
                 last: 42999,
             },
         }],
-        own_listeners: vec!["127.0.0.1:15020".parse().unwrap()],
+        own_listeners: vec![],
         config: Config::default(),
     };
     let metrics = DiscoveryMetrics::new(&mut prometheus_client::registry::Registry::default());
@@ -198,6 +197,24 @@ async fn a_list_stays_warm_for_the_grace_time_and_then_goes() {
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert!(house.endpoints("").is_none());
     assert_eq!(house.registry.followers(&echo()), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_unfollowed_by_one_lease_stays_with_the_others() {
+    let house = house();
+    let (lease, second) = (house.lease("consumer"), house.lease("consumer"));
+    let mut list = house.desk.follow(lease.id(), &echo());
+    house.desk.follow(second.id(), &echo());
+    house.registry.says(&echo(), vec![provider("10.0.0.1", 1, "")]);
+    until(&mut list, |l| l.instances.len() == 1).await;
+    house.desk.unfollow(lease.id(), &echo());
+    house.desk.unfollow(lease.id(), &echo());
+    house.desk.unfollow(lease.id(), &service("demo.Unknown"));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(house.endpoints("").is_some());
+    house.desk.unfollow(second.id(), &echo());
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(house.endpoints("").is_none(), "though both leases are open");
 }
 
 #[tokio::test]
