@@ -71,7 +71,7 @@ final class Suite {
     }
 
     /** Calls of a kind in a hundred. */
-    private int share(String kind) {
+    private static int share(String kind) {
         switch (kind) {
             case "echo": return 38;
             case "order": return 10;
@@ -87,10 +87,7 @@ final class Suite {
             case "nothing":
             case "peer":
             case "callback": return 2;
-            default:
-                int own = line.share(kind);
-                if (own == 0) throw new IllegalArgumentException("no kind of call named " + kind);
-                return own;
+            default: throw new IllegalArgumentException("no kind of call named " + kind);
         }
     }
 
@@ -188,7 +185,7 @@ final class Suite {
                 exhausted(echo);
                 break;
             default:
-                each(kind, calls, extra, n -> line.call(kind, n));
+                throw new IllegalArgumentException(kind);
         }
     }
 

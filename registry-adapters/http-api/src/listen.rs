@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The addresses of a door: the configured one, and one for each further application.
+
+use std::net::{SocketAddr, TcpListener};
+
+use remora_registry::FacadeError;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Settings;
+
+/// Keys of the configuration that change the addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys {
+    pub(crate) listen: &'static str,
+    pub(crate) applications: &'static str,
+}
+
+/// Binds every address of a door, the configured one first.
+///
+/// # Errors
+/// `Bind` with the key that changes the address.
+pub(crate) fn bind(settings: &Settings, keys: Keys) -> Result<Vec<TcpListener>, FacadeError> {
+    let first = bind_one(settings.listen, keys.listen)?;
+    let port = first.local_addr().map_or(settings.listen.port(), |addr| addr.port());
+    let mut listeners = vec![first];
+    for application in &settings.applications {
+        // One socket at every address has these, too.
+        if settings.listen.ip().is_unspecified() || settings.listen.ip() == application.address {
+            continue;
+        }
+        listeners.push(bind_one(SocketAddr::new(application.address, port), keys.applications)?);
+    }
+    Ok(listeners)
+}
+
+fn bind_one(addr: SocketAddr, key: &'static str) -> Result<TcpListener, FacadeError> {
+    open(addr).map_err(|cause| FacadeError::Bind { addr, key, cause })
+}
+
+fn open(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted Remora must have its port back while old connections linger.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Room for the services that all applications of a host publish at boot.
+const BACKLOG: i32 = 1024;

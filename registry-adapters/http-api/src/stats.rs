@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a door counts, for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why a request was refused; the labels are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `Host` is a name that is not allowed.
+    Host,
+    /// It came from a web page.
+    Origin,
+    /// Path, method or content type that the door does not have.
+    Request,
+    /// The body is too long or did not come in time.
+    Body,
+    /// The body lacks a key, or one has a wrong type or value.
+    Key,
+    /// No setting says the application's port, or another application has it.
+    Port,
+    /// A protocol that no plugin speaks.
+    Protocol,
+    /// Another user's registration or port.
+    Owner,
+    /// The registry behind cannot hold it.
+    Registry,
+    /// As many registrations as are kept.
+    Full,
+}
+
+impl Refusal {
+    /// Every reason, in the order of [`Stats::refused`].
+    pub const ALL: [Self; 10] = [
+        Self::Host,
+        Self::Origin,
+        Self::Request,
+        Self::Body,
+        Self::Key,
+        Self::Port,
+        Self::Protocol,
+        Self::Owner,
+        Self::Registry,
+        Self::Full,
+    ];
+
+    /// Metric label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Origin => "origin",
+            Self::Request => "request",
+            Self::Body => "body",
+            Self::Key => "key",
+            Self::Port => "port",
+            Self::Protocol => "protocol",
+            Self::Owner => "owner",
+            Self::Registry => "registry",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// How far a registration is; the labels are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its port has not been open yet.
+    Waiting,
+    /// Published.
+    Published,
+    /// Withdrawn since its port is closed; an open port brings it back.
+    Away,
+    /// Its port is open, but discovery or its owner forbids to publish; tried again.
+    Refused,
+}
+
+impl State {
+    /// Every state, in the order of [`Stats::registrations`].
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Published, Self::Away, Self::Refused];
+
+    /// Metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Published => "published",
+            Self::Away => "away",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Counters of one door. Read at any time, from any thread.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Publish requests that were accepted.
+    pub publishes: AtomicU64,
+    /// Unpublish requests that were accepted.
+    pub unpublishes: AtomicU64,
+    /// Subscribe requests that were accepted.
+    pub subscribes: AtomicU64,
+    /// Unsubscribe requests that were accepted.
+    pub unsubscribes: AtomicU64,
+    /// Heartbeats.
+    pub heartbeats: AtomicU64,
+    /// Looks at a published application's port that found it closed.
+    pub probes_failed: AtomicU64,
+    /// Registrations withdrawn because their port was closed.
+    pub withdrawn: AtomicU64,
+    /// Leases that ended without a heartbeat.
+    pub leases_expired: AtomicU64,
+    /// Times that the registrations could not be written to disk.
+    pub store_failures: AtomicU64,
+    /// Connections open now.
+    pub connections: AtomicU64,
+    /// Services followed now.
+    pub follows: AtomicU64,
+    refused: [AtomicU64; Refusal::ALL.len()],
+    registrations: [AtomicU64; State::ALL.len()],
+}
+
+impl Stats {
+    /// Refused requests by reason, since the start.
+    pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+        Refusal::ALL.iter().map(|refusal| refusal.reason()).zip(counts)
+    }
+
+    /// Registrations by state, now.
+    pub fn registrations(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counts = self.registrations.iter().map(|count| count.load(Ordering::Relaxed));
+        State::ALL.iter().map(|state| state.label()).zip(counts)
+    }
+}
