@@ -4,7 +4,7 @@
 //! - [`dubbo_url`]: a provider URL as a percent-encoded child name (interface-level lists).
 //! - [`application`]: an instance of Dubbo 3's application-level lists, JSON as Curator's x-discovery writes it.
 //! - [`metadata`]: the `MetadataInfo` document of a revision.
-//! - [`sofa`]: identity of a SOFARPC service.
+//! - [`sofa`]: a SOFARPC service, and its providers in ZooKeeper and SOFARegistry.
 //! - [`rules`]: governance rules that name hosts, which an application behind a takeover cannot apply.
 //!
 //! An address is changed surgically: what is not an address stays as its author wrote it, byte for byte where the form is

@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use remora_registry::{ServiceKey, Target};
+use remora_registry::{Instance, ServiceKey, Target};
 
 /// Namespace of SOFARPC's services: its root in ZooKeeper, and group `SOFA` elsewhere.
 pub const NAMESPACE: &str = "/sofa-rpc";
@@ -76,6 +76,32 @@ impl Service {
         name.contains(':')
             .then(|| Self::parse(name))?
             .map(|s| s.in_group(Some(group)))
+    }
+
+    /// The service that an instance offers; `None` for one without a key. `group` as in [`group_of`].
+    pub fn of_instance(instance: &Instance, group: &str) -> Option<Self> {
+        let key = instance.key.as_ref()?;
+        let protocol = match &*instance.protocol {
+            "bolt" | "tr" => "",
+            other => other,
+        };
+        let service = Self {
+            interface: key.name.to_string(),
+            version: if key.version.is_empty() { VERSION } else { &key.version }.to_owned(),
+            unique_id: key.group.to_string(),
+            protocol: protocol.to_owned(),
+            group: String::new(),
+        };
+        Some(service.in_group(Some(group)))
+    }
+
+    /// The protocol of an instance that does not say: the dataId's, bolt for `DEFAULT`.
+    pub fn usual_protocol(&self) -> &str {
+        if self.protocol.is_empty() {
+            "bolt"
+        } else {
+            &self.protocol
+        }
     }
 
     /// This one service as something to follow.
