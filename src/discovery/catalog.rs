@@ -33,7 +33,7 @@ use super::route_table::SharedRoutes;
 use super::routes::{ListId, Routes, Sight};
 use super::sync::Link;
 use crate::metrics::DiscoveryMetrics;
-use crate::metrics::discovery::ReasonLabel;
+use crate::metrics::discovery::{ReasonLabel, RegistryStateLabel};
 
 /// Who publishes and follows what. Made once; each configured registry gets a [`Desk`](super::Desk) at it.
 pub struct Catalog {
@@ -221,6 +221,17 @@ impl Catalog {
         self.tasks.wait().await;
     }
 
+    /// Withdraws all that Remora keeps in registries itself; returns when that is done, or `limit` has passed. To be called
+    /// before `drain`: what the adapters' sessions hold goes with them.
+    pub async fn withdraw_kept(&self, limit: std::time::Duration) {
+        let links = self.state().links.clone();
+        let mut all = tokio::task::JoinSet::new();
+        for link in links {
+            all.spawn_on(async move { link.kept.withdraw_all(limit).await }, &self.runtime);
+        }
+        all.join_all().await;
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -385,6 +396,15 @@ impl Catalog {
         metrics
             .rules_not_applied
             .set(as_i64(state.rules.values().map(Vec::len).sum()));
+        for link in &state.links {
+            for (kept, count) in link.kept.states() {
+                let label = RegistryStateLabel {
+                    registry: link.name.to_string(),
+                    state: kept.label(),
+                };
+                metrics.kept.get_or_create(&label).set(as_i64(count));
+            }
+        }
         for (refusal, count) in refused {
             let label = ReasonLabel {
                 reason: refusal.label(),

@@ -98,7 +98,7 @@ impl Discovery for Desk {
     }
 
     fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
-        self.catalog.publish(lease, target, instance)
+        self.catalog.publish_kept(lease, &self.link, target, instance)
     }
 
     fn cannot_hold(&self, target: &Target) -> Option<String> {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use remora_registry::{LeaseId, LeaseInfo, Outward, Target};
 
+use super::kept::Hold;
 use super::routes::ListId;
 
 /// All leases.
@@ -29,6 +30,8 @@ pub(super) struct Publication {
     pub(super) what: String,
     pub(super) protocol: Arc<str>,
     pub(super) outward: Outward,
+    /// Keeps it in the registry, for an application without a session there.
+    pub(super) hold: Option<Hold>,
 }
 
 impl Leases {

@@ -24,6 +24,7 @@ mod guard;
 mod hosts;
 pub mod ingress;
 mod ingress_ports;
+mod kept;
 mod lease;
 mod merge;
 mod metadata;
@@ -51,5 +52,6 @@ pub use ingress_ports::IngressRow;
 pub use metadata::{MetadataCall, MetadataError};
 pub use probe::{Knock, Probe};
 pub use status::{
-    CatalogView, EgressView, LeaseView, ListView, ProviderView, PublicationView, RegistryView, RuleView, UnresolvedView,
+    CatalogView, EgressView, LeaseView, ListView, ProviderView, PublicationView, RegistryView, RuleView,
+    UnresolvedView, WithdrawalView,
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Publications: what an application publishes gets its ingress port, and the call path is told.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use remora_registry::{Instance, LeaseId, Outward, PublishError, Target};
@@ -9,7 +10,9 @@ use tracing::info;
 use super::catalog::{Catalog, lock};
 use super::hosts::own_addresses;
 use super::ingress::IngressChange;
+use super::kept::Hold;
 use super::lease::Publication;
+use super::sync::Link;
 use super::takeover::{self, Own};
 use crate::metrics::discovery::OutcomeLabel;
 
@@ -40,8 +43,76 @@ impl Catalog {
         taken
     }
 
+    /// Takes a publication over and keeps it in the registry; see `Discovery::publish_kept`.
+    pub(super) fn publish_kept(
+        &self,
+        lease: LeaseId,
+        link: &Link,
+        target: &Target,
+        instance: &Instance,
+    ) -> Result<Outward, PublishError> {
+        let taken = self.keep(lease, link, target, instance);
+        let outcome = taken.as_ref().map_or_else(PublishError::reason, |(_, outcome)| outcome);
+        self.metrics.publish.get_or_create(&OutcomeLabel { outcome }).inc();
+        taken.map(|(outward, _)| outward)
+    }
+
+    fn keep(
+        &self,
+        lease: LeaseId,
+        link: &Link,
+        target: &Target,
+        instance: &Instance,
+    ) -> Result<(Outward, &'static str), PublishError> {
+        let is_marked = instance.params.get(Instance::MARKER).is_some();
+        let (outward, shown, outcome) = match self.assign(instance) {
+            Ok(outward) => {
+                let shown = takeover::shown_outward(instance, &outward)?;
+                (outward, shown, "taken_over")
+            }
+            Err(PublishError::Protocol { .. }) => self.unchanged(instance)?,
+            Err(PublishError::AlreadyTakenOver { .. }) if is_marked => self.unchanged(instance)?,
+            Err(PublishError::AlreadyTakenOver { port, .. }) => return Err(PublishError::OwnPort { port }),
+            Err(error) => return Err(error),
+        };
+        let hold = link.kept.hold(target, shown)?;
+        self.record(lease, target, instance, &outward, Some(hold));
+        Ok((outward, outcome))
+    }
+
+    /// What no hop of ours can carry: it stands in the registry where the application listens.
+    fn unchanged(&self, instance: &Instance) -> Result<(Outward, Instance, &'static str), PublishError> {
+        let host = takeover::published_host(&self.setup, own_addresses, instance);
+        if instance.port == 0 {
+            return Err(PublishError::NotKept {
+                cause: "the application published no port".into(),
+            });
+        }
+        let mut shown = instance.clone();
+        shown.host = host.as_str().into();
+        if instance.key.is_some() {
+            (shown.id, shown.raw) = ("".into(), "".into());
+        }
+        let outward = Outward {
+            host,
+            port: instance.port,
+            app_port: instance.port,
+        };
+        Ok((outward, shown, "kept_unchanged"))
+    }
+
     fn take_over(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
+        let outward = self.assign(instance)?;
+        self.record(lease, target, instance, &outward, None);
+        Ok(outward)
+    }
+
+    /// The ingress of an application's instance, open and known to the call path.
+    fn assign(&self, instance: &Instance) -> Result<Outward, PublishError> {
         let Own { host, app_port } = takeover::outward(&self.setup, own_addresses, instance)?;
+        if self.is_own_port(app_port) {
+            return Err(PublishError::OwnPort { port: app_port });
+        }
         let (port, table) = {
             let mut ingress = lock(&self.ingress);
             if ingress.by_ingress().contains_key(&app_port) {
@@ -73,8 +144,14 @@ impl Catalog {
         if is_new_host || is_new_port {
             self.rebuild(&mut state, |_| true);
         }
+        Ok(outward)
+    }
+
+    /// Writes a publication down with its lease. What it held before is let go after the new one is held.
+    fn record(&self, lease: LeaseId, target: &Target, instance: &Instance, outward: &Outward, hold: Option<Hold>) {
+        let mut state = self.state();
         let Some(held) = state.leases.get_mut(lease) else {
-            return Ok(outward);
+            return;
         };
         let what = instance
             .key
@@ -86,6 +163,7 @@ impl Catalog {
                 what: what.clone(),
                 protocol: Arc::clone(&instance.protocol),
                 outward: outward.clone(),
+                hold,
             },
         );
         if former.is_none() {
@@ -93,14 +171,20 @@ impl Catalog {
             info!(
                 service = what,
                 application,
-                app_port,
+                app_port = outward.app_port,
                 host = outward.host,
-                port,
+                port = outward.port,
                 "published at our ingress"
             );
             self.metrics.publications.inc();
         }
-        Ok(outward)
+    }
+
+    /// Whether `127.0.0.1:port`, where the application would be dialled, is a door, an egress or the admin port of ours.
+    fn is_own_port(&self, port: u16) -> bool {
+        let state = self.state();
+        let mut own = state.policy.own_listeners.iter();
+        own.any(|l| l.port() == port && (l.ip().is_unspecified() || l.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)))
     }
 
     fn send_changes(&self, changes: Vec<IngressChange>) {

@@ -8,7 +8,10 @@ use serde::Serialize;
 
 use super::catalog::{Catalog, List, State};
 use super::ingress_ports::IngressRow;
+use super::kept::KeptState;
+use super::lease::Publication;
 use super::routes::{ListId, address_of};
+use super::sync::Link;
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
@@ -17,6 +20,8 @@ pub struct CatalogView {
     pub registries: Vec<RegistryView>,
     /// Applications at the facades, and what they publish.
     pub leases: Vec<LeaseView>,
+    /// What is still to be taken out of registries.
+    pub withdrawing: Vec<WithdrawalView>,
     /// Followed lists.
     pub lists: Vec<ListView>,
     /// Number of service keys with a route.
@@ -80,6 +85,26 @@ pub struct PublicationView {
     pub app_port: u16,
     /// The address in the registry.
     pub published: String,
+    /// Who holds it there: `application` (its own session), or how far Remora is that keeps it: `waiting`, `published`,
+    /// `refused`, `withdrawing`.
+    pub state: &'static str,
+    /// Why it is not published.
+    pub error: Option<String>,
+}
+
+/// Something that is no longer wanted and still to be taken out of a registry.
+#[derive(Clone, Debug, Serialize)]
+pub struct WithdrawalView {
+    /// Registry.
+    pub registry: String,
+    /// List.
+    pub service: String,
+    /// The address in the registry.
+    pub published: String,
+    /// For how long, in seconds.
+    pub for_seconds: u64,
+    /// Why it is still there.
+    pub error: Option<String>,
 }
 
 /// A followed list.
@@ -198,6 +223,7 @@ impl Catalog {
             .flat_map(|((link, _), rules)| rules.iter().map(move |rule| (*link, rule)));
         CatalogView {
             leases: leases(&state),
+            withdrawing: state.links.iter().flat_map(|link| withdrawing(link)).collect(),
             lists,
             routes: self.routes().load().len(),
             ingress,
@@ -293,18 +319,43 @@ fn leases(state: &State) -> Vec<LeaseView> {
             .as_secs()
             .min(now()),
         follows: held.follows.len(),
-        publishes: held
-            .publications
-            .values()
-            .map(|p| PublicationView {
-                service: p.what.clone(),
-                protocol: p.protocol.to_string(),
-                app_port: p.outward.app_port,
-                published: format!("{}:{}", p.outward.host, p.outward.port),
-            })
-            .collect(),
+        publishes: held.publications.values().map(publication).collect(),
     });
     views.collect()
+}
+
+fn publication(known: &Publication) -> PublicationView {
+    let (state, error) = match &known.hold {
+        None => ("application", None),
+        // All is being withdrawn.
+        Some(hold) => hold
+            .state()
+            .map_or((KeptState::Withdrawing.label(), None), |(s, e)| (s.label(), e)),
+    };
+    PublicationView {
+        service: known.what.clone(),
+        protocol: known.protocol.to_string(),
+        app_port: known.outward.app_port,
+        published: format!("{}:{}", known.outward.host, known.outward.port),
+        state,
+        error: error.map(|e| e.to_string()),
+    }
+}
+
+fn withdrawing(link: &Link) -> Vec<WithdrawalView> {
+    let rows = link
+        .kept
+        .rows()
+        .into_iter()
+        .filter(|row| row.state == KeptState::Withdrawing);
+    rows.map(|row| WithdrawalView {
+        registry: link.name.to_string(),
+        service: row.target.to_string(),
+        published: row.address,
+        for_seconds: row.since.elapsed().unwrap_or_default().as_secs(),
+        error: row.error.map(|e| e.to_string()),
+    })
+    .collect()
 }
 
 fn provider(instance: &Instance, use_: &'static str) -> ProviderView {

@@ -17,6 +17,7 @@ use super::catalog::Catalog;
 use super::guard::{Guard, Verdict};
 use super::hosts::resolve;
 use super::ingress::IngressChange;
+use super::kept::Kept;
 use super::metadata::{Document, Documents};
 use super::metadata_fetch::Fetch;
 use super::probe::Knock;
@@ -30,6 +31,8 @@ pub(super) struct Link {
     pub(super) name: Arc<str>,
     pub(super) identity: String,
     pub(super) registry: Arc<dyn Registry>,
+    /// What Remora publishes there itself.
+    pub(super) kept: Arc<Kept>,
     /// A list changed: the file on disk is old.
     pub(super) changed: Notify,
     file: Option<PathBuf>,
@@ -64,12 +67,21 @@ pub(super) fn link(catalog: &Arc<Catalog>, name: &str, identity: &str, registry:
         warn!(registry = name, reason = error.reason(), %error, "starting without last known lists");
         Lists::default()
     });
+    let kept_there = Kept::new(
+        name,
+        Arc::clone(&registry),
+        catalog.metrics.clone(),
+        catalog.runtime.clone(),
+        catalog.tasks.clone(),
+        catalog.drain.clone(),
+    );
     let mut state = catalog.state();
     let link = Arc::new(Link {
         number: state.links.len(),
         name: name.into(),
         identity: identity.to_owned(),
         registry,
+        kept: kept_there,
         changed: Notify::new(),
         file,
         first_up: OnceLock::new(),

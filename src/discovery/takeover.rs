@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use remora_naming::application;
-use remora_registry::{Client, Instance, PublishError, ServiceKey, Snapshot, Target};
+use remora_registry::{Client, Instance, Outward, PublishError, ServiceKey, Snapshot, Target};
 use tracing::warn;
 
 use super::config::Setup;
@@ -71,14 +71,52 @@ pub(super) fn outward(
             cause: "the application published no port".into(),
         });
     }
-    let host = match setup.advertise {
+    Ok(Own {
+        host: published_host(setup, own_addresses, instance),
+        app_port,
+    })
+}
+
+/// The host to publish for an application's instance.
+pub(super) fn published_host(
+    setup: &Setup,
+    own_addresses: impl FnOnce() -> Vec<IpAddr>,
+    instance: &Instance,
+) -> String {
+    match setup.advertise {
         Some(ip) => ip.to_string(),
         None if is_nowhere(&instance.host) => own_addresses()
             .first()
             .map_or_else(|| instance.host.to_string(), IpAddr::to_string),
         None => instance.host.to_string(),
-    };
-    Ok(Own { host, app_port })
+    }
+}
+
+/// An instance at our ingress, as an adapter publishes it on Remora's own session: marked, its name to be made anew.
+///
+/// # Errors
+/// `NotKept` for an application-level entry that is not Dubbo's.
+pub(super) fn shown_outward(instance: &Instance, outward: &Outward) -> Result<Instance, PublishError> {
+    if instance.key.is_none() {
+        let not_kept = |cause: String| PublishError::NotKept { cause };
+        let (node, json) = application::with_outward(&instance.id, instance.raw.as_bytes(), outward)
+            .map_err(|error| not_kept(error.to_string()))?;
+        let shown = application::parse(&node, &json).map_err(|error| not_kept(error.to_string()))?;
+        return shown.ok_or_else(|| not_kept("the entry is not Dubbo's".into()));
+    }
+    let mut shown = instance.clone();
+    (shown.id, shown.raw) = ("".into(), "".into());
+    (shown.host, shown.port) = (outward.host.as_str().into(), outward.port);
+    for (echo, value) in [
+        ("bind.ip", outward.host.clone()),
+        ("bind.port", outward.port.to_string()),
+    ] {
+        if shown.params.get(echo).is_some() {
+            shown.params.set(echo, value);
+        }
+    }
+    shown.params.set(Instance::MARKER, outward.app_port.to_string());
+    Ok(shown)
 }
 
 /// A host that other machines cannot dial.

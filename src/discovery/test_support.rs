@@ -68,6 +68,7 @@ pub(super) struct Scripted {
     state: watch::Sender<RegistryState>,
     lists: Mutex<HashMap<Target, Shown>>,
     documents: Mutex<HashMap<(String, String), String>>,
+    standing: Mutex<Vec<(Target, Instance)>>,
     is_operators_own: bool,
 }
 
@@ -86,6 +87,7 @@ impl Scripted {
             state: watch::Sender::new(RegistryState::Up { since: Instant::now() }),
             lists: Mutex::default(),
             documents: Mutex::default(),
+            standing: Mutex::default(),
             is_operators_own,
         })
     }
@@ -125,6 +127,11 @@ impl Scripted {
         lock(&self.documents).insert((application.into(), revision.into()), json.into());
     }
 
+    /// What is published here.
+    pub(super) fn standing(&self) -> Vec<(Target, Instance)> {
+        lock(&self.standing).clone()
+    }
+
     /// How many follow a target here.
     pub(super) fn followers(&self, target: &Target) -> usize {
         lock(&self.lists).get(target).map_or(0, Shown::receiver_count)
@@ -148,12 +155,18 @@ impl Registry for Scripted {
         lock(&self.lists).entry(target).or_default().subscribe()
     }
 
-    fn publish<'a>(&'a self, _: &'a Target, _: &'a Instance) -> BoxFuture<'a, Result<(), RegistryError>> {
-        Box::pin(async { Ok(()) })
+    fn publish<'a>(&'a self, target: &'a Target, instance: &'a Instance) -> BoxFuture<'a, Result<(), RegistryError>> {
+        Box::pin(async move {
+            lock(&self.standing).push((target.clone(), instance.clone()));
+            Ok(())
+        })
     }
 
-    fn withdraw<'a>(&'a self, _: &'a Target, _: &'a Instance) -> BoxFuture<'a, Result<(), RegistryError>> {
-        Box::pin(async { Ok(()) })
+    fn withdraw<'a>(&'a self, target: &'a Target, instance: &'a Instance) -> BoxFuture<'a, Result<(), RegistryError>> {
+        Box::pin(async move {
+            lock(&self.standing).retain(|(t, i)| (t, i) != (target, instance));
+            Ok(())
+        })
     }
 
     fn metadata<'a>(

@@ -19,6 +19,15 @@ pub struct RegistryLabel {
     pub registry: String,
 }
 
+/// Labels `registry` and `state`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RegistryStateLabel {
+    /// Name of the configured registry.
+    pub registry: String,
+    /// From a small closed set.
+    pub state: &'static str,
+}
+
 /// Label `reason`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
@@ -62,6 +71,10 @@ pub struct DiscoveryMetrics {
     pub rules_not_applied: Number,
     /// Publications: `taken_over`, or why not.
     pub publish: Family<OutcomeLabel, Counter>,
+    /// Publications that Remora keeps in a registry itself, by how far they are.
+    pub kept: Family<RegistryStateLabel, Number>,
+    /// What was asked of registries for them.
+    pub kept_operations: Family<OutcomeLabel, Counter>,
     /// Fetches of metadata documents.
     pub metadata: Family<OutcomeLabel, Counter>,
     /// Writes of the last known lists.
@@ -86,6 +99,8 @@ impl DiscoveryMetrics {
             collapses: Counter::default(),
             rules_not_applied: Number::default(),
             publish: Family::default(),
+            kept: Family::default(),
+            kept_operations: Family::default(),
             metadata: Family::default(),
             snapshot_writes: Family::default(),
             rebuild: Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5]),
@@ -115,6 +130,16 @@ impl DiscoveryMetrics {
             all.rules_not_applied,
         );
         registry.register(names::PUBLISH, "Publications by outcome", all.publish);
+        registry.register(
+            names::KEPT,
+            "Publications that Remora keeps in a registry itself",
+            all.kept,
+        );
+        registry.register(
+            names::KEPT_OPERATIONS,
+            "What was asked of registries for them, by outcome",
+            all.kept_operations,
+        );
         registry.register(
             names::METADATA,
             "Fetches of application metadata by outcome",

@@ -54,6 +54,11 @@ pub const COLLAPSES: &str = "remora_discovery_collapses";
 pub const RULES_NOT_APPLIED: &str = "remora_discovery_rules_not_applied";
 /// Publications; label `outcome`. On the page from the first one on.
 pub const PUBLISH: &str = "remora_discovery_publish";
+/// Publications that Remora keeps in a registry itself; labels `registry` and `state` (`waiting`, `published`, `refused`,
+/// `withdrawing`).
+pub const KEPT: &str = "remora_discovery_kept_publications";
+/// What Remora asked of registries for them; label `outcome`. On the page from the first one on.
+pub const KEPT_OPERATIONS: &str = "remora_discovery_kept_operations";
 /// Fetches of application metadata; label `outcome`. On the page from the first one on.
 pub const METADATA: &str = "remora_discovery_metadata_fetches";
 /// Writes of the last known lists; label `outcome`. On the page from the first one on.

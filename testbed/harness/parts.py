@@ -14,6 +14,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPO = ROOT.parent
 JAVA = ROOT / "java"
 LINES = {"2.6": "dubbo26", "2.7": "dubbo27", "3.1": "dubbo31", "3.3": "dubbo33"}
+SOFA_LINES = {"s5.6": "sofa56", "s5.13": "sofa513"}
+MODULES = {**LINES, **SOFA_LINES}
 # Small heaps, quick start; without the add-opens Dubbo 2.6 to 3.1 do not start on a JDK of 17 or newer.
 JVM = ["-Xms32m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true",
        "--add-opens", "java.base/java.lang=ALL-UNNAMED"]
@@ -47,8 +49,8 @@ class Parts:
         return ZooKeeper(self, host, max_session_ms, data or self.folder / f"zookeeper-{next(self._numbers)}")
 
     def app(self, line, role, host, registry, *args, env=None):
-        """An application of a Dubbo line: role is provider, consumer or both; see `demo.app.Main`."""
-        classes, jars = self.java / LINES[line] / "target/classes", JAVA / LINES[line] / "target/lib"
+        """An application of a Dubbo or SOFARPC line: role is provider, consumer or both; see `demo.app.Main`."""
+        classes, jars = self.java / MODULES[line] / "target/classes", JAVA / MODULES[line] / "target/lib"
         number = next(self._numbers)
         flags = [f"-Duser.home={self.folder}/home-{number}", "-Ddubbo.application.logger=slf4j",
                  "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",

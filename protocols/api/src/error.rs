@@ -22,6 +22,16 @@ pub enum DecodeError {
         /// Its value.
         value: u64,
     },
+    /// A frame whose checksum is that of other bytes.
+    #[error("{protocol} frame has checksum {found:#010x}, its bytes have {computed:#010x}; it was damaged on the way")]
+    Checksum {
+        /// The plugin's name.
+        protocol: &'static str,
+        /// What the frame says.
+        found: u32,
+        /// What its bytes give.
+        computed: u32,
+    },
     /// A length that must not be buffered and cannot be skipped either.
     #[error("{protocol} frame of {announced} bytes is over the limit of {max} and cannot be skipped")]
     TooLong {
@@ -40,6 +50,7 @@ impl DecodeError {
         match self {
             Self::Magic { .. } => "bad_magic",
             Self::Head { .. } => "bad_head",
+            Self::Checksum { .. } => "bad_checksum",
             Self::TooLong { .. } => "too_long",
         }
     }

@@ -109,7 +109,14 @@ pub trait Discovery: Send + Sync + 'static {
     /// As [`publish`](Self::publish), for an application that holds no session of its own at the registry: what must stand
     /// there is kept there by the registry's adapter, on Remora's own session, from now until it is withdrawn or the
     /// lease ends. Returns at once; a registry that is away gets it when it is back. `instance` is the application's own
-    /// address; the adapter prints it in its registry's form.
+    /// address; the adapter prints it in its registry's form. Publishing again under the same `id` replaces what stands:
+    /// the new one comes before the old one goes.
+    ///
+    /// What cannot be taken over (a protocol that no plugin speaks, an address that another Remora published) is kept as it
+    /// is, and the answer names its own address.
+    ///
+    /// # Errors
+    /// `NoIngress`, `OwnPort`, `NotKept`: then nothing is published.
     fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError>;
 
     /// Why the registry behind cannot hold `target` at all, for a message to the application; `None` if it can.

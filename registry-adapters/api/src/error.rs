@@ -74,6 +74,18 @@ pub enum PublishError {
         /// Why.
         cause: String,
     },
+    /// The port is one of Remora's own: calls would end up here.
+    #[error("port {port} is Remora's own; publish the port that the application listens on")]
+    OwnPort {
+        /// The port that was published.
+        port: u16,
+    },
+    /// Remora cannot keep it in the registry itself.
+    #[error("the publication cannot be kept in the registry: {cause}")]
+    NotKept {
+        /// Why.
+        cause: String,
+    },
 }
 
 impl PublishError {
@@ -83,6 +95,8 @@ impl PublishError {
             Self::Protocol { .. } => "protocol_unknown",
             Self::AlreadyTakenOver { .. } => "already_taken_over",
             Self::NoIngress { .. } => "no_ingress_port",
+            Self::OwnPort { .. } => "own_port",
+            Self::NotKept { .. } => "not_kept",
         }
     }
 }

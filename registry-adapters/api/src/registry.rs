@@ -61,10 +61,13 @@ pub trait Registry: Send + Sync + 'static {
     fn follow(&self, target: Target) -> watch::Receiver<Option<Arc<Snapshot>>>;
 
     /// Publishes on Remora's own session, for an application that came in by a door of another registry. Published
-    /// again by the adapter after a lost session, until withdrawn. Idempotent.
+    /// again by the adapter after a lost session, until withdrawn. Idempotent. `instance` stands at our ingress and has
+    /// neither `id` nor `raw` of this registry: its name there is made from protocol, address, key and parameters. Where a
+    /// registry holds one entry per address, the same address with other parameters replaces it.
     fn publish<'a>(&'a self, target: &'a Target, instance: &'a Instance) -> BoxFuture<'a, Result<(), RegistryError>>;
 
-    /// Takes back what `publish` published. Idempotent.
+    /// Takes back what `publish` published. Idempotent. An entry at the same address that was published with other
+    /// parameters since is left alone.
     fn withdraw<'a>(&'a self, target: &'a Target, instance: &'a Instance) -> BoxFuture<'a, Result<(), RegistryError>>;
 
     /// The metadata document of an application's revision, if the registry doubles as metadata centre and has it

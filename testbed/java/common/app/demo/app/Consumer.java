@@ -17,8 +17,6 @@ import java.util.Map;
  * order), or {@code --loop SECONDS --rate CALLS_PER_SECOND} (see {@link Loop}). Retries are off, so that each failure is seen.
  */
 final class Consumer {
-    static final String DEFAULT_MIX = "echo,order,checked,unchecked,oneway,later,outoforder,nothing,blob,generic,peer,variants,wildcard,callback";
-
     private final Line line;
     private final Options options;
 
@@ -27,12 +25,12 @@ final class Consumer {
         this.options = options;
     }
 
-    static List<Line.Ref> refs(Options options) {
-        String mix = options.flag("golden", false) ? DEFAULT_MIX : options.text("mix", DEFAULT_MIX);
+    static List<Line.Ref> refs(Line line, Options options) {
+        String mix = options.flag("golden", false) ? line.mix() : options.text("mix", line.mix());
         if (options.text("loop") != null) mix = "echo";
         List<Line.Ref> refs = new ArrayList<>();
         refs.add(new Line.Ref("plain", EchoService.class, null, null, false));
-        if (mix.contains("later")) refs.add(new Line.Ref("later", LaterService.class, null, null, false));
+        if (mix.contains("later") || mix.contains("outoforder")) refs.add(new Line.Ref("later", LaterService.class, null, null, false));
         if (mix.contains("generic")) refs.add(new Line.Ref("generic", EchoService.class, null, null, true));
         if (mix.contains("variants")) {
             refs.add(new Line.Ref("g1", EchoService.class, "g1", "1.0.0", false));
@@ -43,6 +41,10 @@ final class Consumer {
         // A version that no provider has: the capture script puts a wrong node into the registry.
         if (options.flag("golden", false)) refs.add(new Line.Ref("missing", EchoService.class, null, "9.9.9", false));
         if (mix.contains("callback")) refs.add(new Line.Ref("callback", CallbackService.class, null, null, false));
+        for (String kind : mix.split(",")) {
+            Line.Ref own = line.ref(kind);
+            if (own != null) refs.add(own);
+        }
         return refs;
     }
 
@@ -51,7 +53,7 @@ final class Consumer {
         waitForProvider();
         if (options.text("loop") != null) return new Loop(line, options).run();
         if (options.flag("golden", false)) return new Suite(line, options).golden();
-        return new Suite(line, options).run(options.list("mix", DEFAULT_MIX));
+        return new Suite(line, options).run(options.list("mix", line.mix()));
     }
 
     /** With {@code --check false} the provider may come later; says how long the first answer of each service took. */
@@ -61,7 +63,7 @@ final class Consumer {
         long until = begin + options.number("wait", 0) * 1000L;
         Map<String, Object> first = new LinkedHashMap<>();
         first.put("event", "first_answer");
-        for (Line.Ref ref : refs(options)) {
+        for (Line.Ref ref : refs(line, options)) {
             while (true) {
                 try {
                     if (ref.generic) line.invoke(ref.key, "echo", new String[] {"java.lang.String"}, new Object[] {"probe"});

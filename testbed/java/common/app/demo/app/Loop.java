@@ -17,7 +17,7 @@ import java.util.concurrent.locks.LockSupport;
 /**
  * Calls at a steady rate for some seconds while the harness breaks things.
  *
- * <p>Prints a line when calls begin to fail and when they work again, and at the end all time ranges of failures. A call
+ * <p>Prints a line when calls begin to fail and when they work again, and at the end all time ranges of failures and how many there were of each kind. A call
  * counts at the time it was made, in milliseconds since the epoch. Calls run on threads of their own, so that one which hangs
  * delays no other. A file given as {@code --stop-file} ends the loop early when it appears.
  */
@@ -26,6 +26,7 @@ final class Loop {
     private final Options options;
     private final ConcurrentSkipListMap<Long, String> failures = new ConcurrentSkipListMap<>();
     private final ConcurrentSkipListMap<String, AtomicInteger> answeredBy = new ConcurrentSkipListMap<>();
+    private final ConcurrentSkipListMap<String, AtomicInteger> kinds = new ConcurrentSkipListMap<>();
     private final AtomicInteger made = new AtomicInteger();
     private final AtomicInteger open = new AtomicInteger();
     private boolean failing;
@@ -61,6 +62,7 @@ final class Loop {
         out.put("begin_ms", begin);
         out.put("end_ms", System.currentTimeMillis());
         out.put("ranges", ranges());
+        out.put("kinds", new TreeMap<>(kinds));
         out.put("answered_by", new TreeMap<>(answeredBy));
         Out.print(out);
         return failures.isEmpty();
@@ -74,6 +76,7 @@ final class Loop {
             answeredBy.computeIfAbsent(echo.who(), k -> new AtomicInteger()).incrementAndGet();
         } catch (Throwable t) {
             error = Out.brief(t);
+            kinds.computeIfAbsent(kind(t), k -> new AtomicInteger()).incrementAndGet();
             long key = at;
             while (failures.putIfAbsent(key * 1000 + made.get() % 1000, error) != null) key++;
         } finally {
@@ -81,6 +84,12 @@ final class Loop {
             open.decrementAndGet();
         }
         turn(at, error);
+    }
+
+    /** The classes of a failure and its causes. */
+    private static String kind(Throwable t) {
+        String name = t.getClass().getSimpleName();
+        return t.getCause() == null || t.getCause() == t ? name : name + " <- " + kind(t.getCause());
     }
 
     /** Prints when calls turn from good to bad or back. */

@@ -10,8 +10,8 @@ import java.util.concurrent.CountDownLatch;
 /**
  * The demo application: {@code Main provider|consumer|both --registry zookeeper://host:port ...}.
  *
- * <p>Options of all: {@code --app NAME --registry URL --register-mode instance|interface|all --metadata-type local|remote
- * --migration FORCE_INTERFACE|APPLICATION_FIRST|FORCE_APPLICATION --check false}; of a provider: see {@link Provider};
+ * <p>Options of all Dubbo lines: {@code --app NAME --registry URL --register-mode instance|interface|all --metadata-type local|remote
+ * --migration FORCE_INTERFACE|APPLICATION_FIRST|FORCE_APPLICATION --check false}; of SOFARPC: see its {@code FrameworkLine}; of a provider: see {@link Provider};
  * of a consumer: see {@link Consumer}. A provider runs until SIGTERM; a consumer until its calls are made.
  */
 public final class Main {
@@ -23,9 +23,9 @@ public final class Main {
             Options options = new Options(java.util.Arrays.copyOfRange(args, 1, args.length));
             boolean provides = !args[0].equals("consumer");
             boolean consumes = !args[0].equals("provider");
-            Line line = new DubboLine();
+            Line line = new FrameworkLine();
             List<Line.Export> exports = provides ? Provider.exports(line, options) : new ArrayList<>();
-            List<Line.Ref> refs = consumes ? Consumer.refs(options) : new ArrayList<>();
+            List<Line.Ref> refs = consumes ? Consumer.refs(line, options) : new ArrayList<>();
             long begin = System.currentTimeMillis();
             line.start(options, exports, refs);
             Map<String, Object> ready = new LinkedHashMap<>();

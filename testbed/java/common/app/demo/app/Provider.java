@@ -21,7 +21,7 @@ final class Provider {
         String name = options.text("name", "p1");
         int last = options.list("ports", "20880").length - 1;
         List<Line.Export> exports = new ArrayList<>();
-        for (String service : options.list("services", "plain,g1,g1v2,v2,later,callback")) {
+        for (String service : options.list("services", line.services())) {
             switch (service) {
                 case "plain":
                     exports.add(echo(line, name, null, null, -1));
@@ -42,7 +42,9 @@ final class Provider {
                     exports.add(new Line.Export(CallbackService.class, new EchoServiceImpl(line, name, null, null), null, null, 0));
                     break;
                 default:
-                    throw new IllegalArgumentException("no service " + service);
+                    Line.Export own = line.export(service);
+                    if (own == null) throw new IllegalArgumentException("no service " + service);
+                    exports.add(own);
             }
         }
         return exports;

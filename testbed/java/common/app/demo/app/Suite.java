@@ -71,7 +71,7 @@ final class Suite {
     }
 
     /** Calls of a kind in a hundred. */
-    private static int share(String kind) {
+    private int share(String kind) {
         switch (kind) {
             case "echo": return 38;
             case "order": return 10;
@@ -87,7 +87,10 @@ final class Suite {
             case "nothing":
             case "peer":
             case "callback": return 2;
-            default: throw new IllegalArgumentException("no kind of call named " + kind);
+            default:
+                int own = line.share(kind);
+                if (own == 0) throw new IllegalArgumentException("no kind of call named " + kind);
+                return own;
         }
     }
 
@@ -185,7 +188,7 @@ final class Suite {
                 exhausted(echo);
                 break;
             default:
-                throw new IllegalArgumentException(kind);
+                each(kind, calls, extra, n -> line.call(kind, n));
         }
     }
 

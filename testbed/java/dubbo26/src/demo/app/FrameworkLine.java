@@ -23,7 +23,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
 
 /** Dubbo 2.6: no bootstrap; asynchronous calls are asked for by {@code async=true}. */
-final class DubboLine implements Line {
+final class FrameworkLine implements Line {
     private final Map<String, Object> proxies = new HashMap<>();
 
     @Override

@@ -23,7 +23,7 @@ import org.apache.dubbo.rpc.RpcContext;
 import org.apache.dubbo.rpc.service.GenericService;
 
 /** Dubbo 2.7 and 3.x: the same configuration calls, through DubboBootstrap. */
-final class DubboLine implements Line {
+final class FrameworkLine implements Line {
     private final Map<String, ReferenceConfig<Object>> refs = new HashMap<>();
 
     @Override

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Publications of applications that hold no session at the registry.
+
+use super::*;
+
+/// `address weight marker` of what stands in the registry.
+fn standing(house: &House) -> Vec<String> {
+    let param = |i: &Instance, key| i.params.get(key).unwrap_or("-").to_owned();
+    let all = house.registry.standing().into_iter().map(|(target, i)| {
+        assert_eq!(target, echo());
+        assert!(i.id.is_empty() && i.raw.is_empty(), "the adapter makes its own");
+        let (weight, marker) = (param(&i, "weight"), param(&i, Instance::MARKER));
+        format!("{}://{}:{} {weight} {marker}", i.protocol, i.host, i.port)
+    });
+    all.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_stands_at_our_ingress_until_the_lease_ends() {
+    let house = house();
+    let lease = house.lease("provider");
+    let own = provider("127.0.0.1", 20880, "weight=7&bind.port=20880");
+    let outward = house.desk.publish_kept(lease.id(), &echo(), &own).unwrap();
+    turn().await;
+    let expected = format!("dubbo://{}:{} 7 20880", outward.host, outward.port);
+    assert_eq!(standing(&house), [expected]);
+    assert_ne!(outward.host, "127.0.0.1");
+    let shown = &house.registry.standing()[0].1;
+    assert_eq!(shown.params.get("bind.port"), Some(outward.port.to_string().as_str()));
+    let view = house.catalog.view();
+    assert_eq!(view.leases[0].publishes[0].state, "published");
+    drop(lease);
+    turn().await;
+    assert_eq!(standing(&house), [""; 0]);
+    assert!(house.catalog.view().withdrawing.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishing_again_replaces_and_taking_back_withdraws() {
+    let house = house();
+    let lease = house.lease("provider");
+    let old = provider("10.0.0.5", 20880, "weight=7");
+    let mut new = Instance::clone(&old);
+    new.params.set("weight", "9");
+    let outward = house.desk.publish_kept(lease.id(), &echo(), &old).unwrap();
+    turn().await;
+    assert_eq!(house.desk.publish_kept(lease.id(), &echo(), &new).unwrap(), outward);
+    turn().await;
+    assert_eq!(standing(&house), [format!("dubbo://10.0.0.5:{} 9 20880", outward.port)]);
+    house.desk.withdraw(lease.id(), &echo(), &new);
+    turn().await;
+    assert_eq!(standing(&house), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_plugin_speaks_is_kept_where_the_application_listens() {
+    let house = house();
+    let lease = house.lease("provider");
+    let own = url("rest://10.0.0.5:8080/demo.EchoService?interface=demo.EchoService");
+    let outward = house.desk.publish_kept(lease.id(), &echo(), &own).unwrap();
+    assert_eq!((outward.host.as_str(), outward.port), ("10.0.0.5", 8080));
+    let of_another_remora = provider("10.0.0.6", 20881, "remora.app.port=20880");
+    house
+        .desk
+        .publish_kept(lease.id(), &echo(), &of_another_remora)
+        .unwrap();
+    turn().await;
+    assert_eq!(
+        standing(&house),
+        ["rest://10.0.0.5:8080 - -", "dubbo://10.0.0.6:20881 - 20880"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_of_our_own_is_refused() {
+    let house = house();
+    let lease = house.lease("provider");
+    let outward = house
+        .desk
+        .publish_kept(lease.id(), &echo(), &provider("10.0.0.5", 20880, ""))
+        .unwrap();
+    turn().await;
+    for port in [15020, 20882, outward.port] {
+        let own = provider("10.0.0.5", port, "");
+        let error = house.desk.publish_kept(lease.id(), &echo(), &own).unwrap_err();
+        assert_eq!(error.reason(), "own_port");
+        assert!(error.to_string().contains(&port.to_string()), "{error}");
+        assert!(house.desk.publish(lease.id(), &echo(), &own).is_err());
+    }
+    turn().await;
+    assert_eq!(standing(&house).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_withdraws_what_is_kept() {
+    let house = house();
+    let lease = house.lease("provider");
+    let own = provider("10.0.0.5", 20880, "");
+    house.desk.publish_kept(lease.id(), &echo(), &own).unwrap();
+    turn().await;
+    house.catalog.withdraw_kept(Duration::from_secs(3)).await;
+    assert_eq!(standing(&house), [""; 0]);
+    assert_eq!(house.catalog.view().leases[0].publishes[0].state, "withdrawing");
+}
