@@ -17,7 +17,7 @@ pub use client::{Client, ClientError};
 pub use server::Admin;
 pub use views::{
     CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, ListView, ListenerView, OddView,
-    PublishedView, RegistryView, RouteView, RuleView, Views,
+    PublishedView, RegistryView, RouteView, RuleView, Views, WithdrawalView,
 };
 
 /// The admin port could not be opened.

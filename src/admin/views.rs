@@ -47,6 +47,8 @@ pub struct CatalogView {
     pub registries: Vec<RegistryView>,
     /// Each application that is here.
     pub leases: Vec<LeaseView>,
+    /// What is still to be taken out of the registries.
+    pub withdrawing: Vec<WithdrawalView>,
     /// Each followed list.
     pub lists: Vec<ListView>,
     /// Where calls can go, by service key.
@@ -125,6 +127,26 @@ pub struct PublishedView {
     pub own: String,
     /// What stands in the registry.
     pub published: String,
+    /// Who holds it there: `application` by its own session, or Remora, which is this far: `waiting`, `published`,
+    /// `refused`, `withdrawing`.
+    pub state: String,
+    /// Why Remora has not published it; empty if it has.
+    pub error: String,
+}
+
+/// Something that is no longer wanted and still to be taken out of a registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawalView {
+    /// Which registry.
+    pub registry: String,
+    /// Which list.
+    pub list: String,
+    /// What stands in the registry.
+    pub published: String,
+    /// For how long, in seconds.
+    pub for_s: u64,
+    /// Why it still stands; empty if it is only a matter of moments.
+    pub error: String,
 }
 
 /// Where calls of one service can go.

@@ -2,8 +2,8 @@
 //! Builds the rooms and connects them; start and stop order.
 //!
 //! Start: data directory, admin port, discovery (ingress ports), egress ports, registries and facades, call path; then
-//! everything is served at once. Stop: readiness off; facades let go of their connections, the call path drains; last
-//! known lists go to disk; embedded registries close; admin goes last.
+//! everything is served at once. Stop: readiness off; what Remora itself published is withdrawn; facades let go of their
+//! connections, the call path drains; last known lists go to disk; embedded registries close; admin goes last.
 
 mod banner;
 mod error;
@@ -17,13 +17,13 @@ use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::registry::Registry as MetricsRegistry;
 use remora_registry::{Discovery, Facade};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
@@ -50,6 +50,9 @@ pub struct App {
     doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)>,
     registries: Vec<OpenRegistry>,
     drain: CancellationToken,
+    /// Ends everything but admin, once publications are withdrawn; also if the app is never run.
+    stop: DropGuard,
+    drain_timeout: Duration,
     /// Held until the process ends; the system lets go of it in a crash, too.
     _lock: File,
 }
@@ -59,19 +62,13 @@ type SharedCall = Arc<Mutex<Option<CallHandle>>>;
 
 impl App {
     /// Checks the configuration, binds every port and reads what a former run left. Must be called inside a tokio runtime,
-    /// which then carries facades, adapters, discovery and admin. Cancelling `drain` stops what was built, also while this
-    /// is still at it.
+    /// which then carries facades, adapters, discovery and admin. Cancelling `drain` ends [`run`](Self::run).
     ///
     /// # Errors
     /// The first thing that cannot be had, with the key that changes it. What was bound before is let go.
     pub fn build(loaded: &Loaded, plugins: &Plugins, drain: CancellationToken) -> Result<Self, AppError> {
-        let guard = drain.clone().drop_guard();
-        let app = Self::build_parts(loaded, plugins, drain)?;
-        guard.disarm();
-        Ok(app)
-    }
-
-    fn build_parts(loaded: &Loaded, plugins: &Plugins, drain: CancellationToken) -> Result<Self, AppError> {
+        let stop = CancellationToken::new();
+        let stop_guard = stop.clone().drop_guard();
         let config = &loaded.config;
         let notes = config::check(loaded, &plugins.served()).map_err(AppError::Config)?;
         let data_dir =
@@ -95,7 +92,7 @@ impl App {
             discovery_metrics,
             Tools::default(),
             Handle::current(),
-            drain.clone(),
+            stop.clone(),
         )?;
         let egress = listen::egress(config, plugins, catalog.egress())?;
 
@@ -103,7 +100,7 @@ impl App {
         let mut registries = Vec::new();
         let mut doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)> = Vec::new();
         for entry in config.all_registries() {
-            let mut opened = registries::open(&entry, &data_dir.path, &drain)?;
+            let mut opened = registries::open(&entry, &data_dir.path, &stop)?;
             let desk = Desk::open(
                 &catalog,
                 &entry.name,
@@ -115,7 +112,7 @@ impl App {
             if let Some(door) = opened.door.take() {
                 doors.push((door, Arc::clone(&desk) as Arc<dyn Discovery>));
             }
-            published::start(config, &entry, &opened, desk, &drain);
+            published::start(config, &entry, desk, &stop);
             registries.push(opened);
         }
 
@@ -129,7 +126,7 @@ impl App {
             workers: config.workers,
             metrics: call_metrics.clone(),
             drain_deadline: config.lifecycle.drain_timeout.0,
-            drain: drain.clone(),
+            drain: stop,
         })?;
         let call: SharedCall = Arc::new(Mutex::new(Some(call)));
 
@@ -166,6 +163,8 @@ impl App {
             doors,
             registries,
             drain,
+            stop: stop_guard,
+            drain_timeout: config.lifecycle.drain_timeout.0,
             _lock: lock,
         })
     }
@@ -186,14 +185,15 @@ impl App {
     }
 
     /// Serves until the drain token given to [`build`](Self::build) is cancelled, then drains; `lifecycle.drain_timeout`
-    /// bounds it.
+    /// bounds the wait for calls, [`WITHDRAW_TIMEOUT`] the one for withdrawals.
     pub async fn run(self) {
+        let stop = self.stop.disarm();
         let doors = TaskTracker::new();
         for (door, discovery) in self.doors {
-            let drain = self.drain.clone();
+            let (drain, stop) = (self.drain.clone(), stop.clone());
             doors.spawn(async move {
                 let name = door.name();
-                if let Err(error) = door.serve(discovery, drain.clone()).await {
+                if let Err(error) = door.serve(discovery, stop).await {
                     error!(registry = name, reason = error.reason(), %error, "facade stopped, so Remora stops");
                     drain.cancel();
                 }
@@ -207,6 +207,11 @@ impl App {
 
         self.drain.cancelled().await;
         info!("draining");
+        // Consumers must not find our addresses any more when the ports behind them close.
+        self.catalog
+            .withdraw_kept(WITHDRAW_TIMEOUT.min(self.drain_timeout))
+            .await;
+        stop.cancel();
         doors.wait().await;
         let call = self.call.lock().await.take();
         if let Some(call) = call {
@@ -222,6 +227,9 @@ impl App {
         info!("stopped");
     }
 }
+
+/// A registry that is there answers in milliseconds; calls in flight must not wait long for one that hangs.
+const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -11,7 +11,7 @@ use super::SharedCall;
 use super::registries::OpenRegistry;
 use crate::admin::{
     CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, ListView, ListenerView, OddView,
-    PublishedView, RegistryView, RouteView, RuleView,
+    PublishedView, RegistryView, RouteView, RuleView, WithdrawalView,
 };
 use crate::discovery::{self, Catalog, ProtocolPorts};
 use crate::metrics::CallMetrics;
@@ -42,6 +42,7 @@ pub(super) fn catalog(
             uptime_s: started.elapsed().unwrap_or_default().as_secs(),
             registries: known.registries.iter().map(|r| registry(r, &doors)).collect(),
             leases: known.leases.iter().map(lease).collect(),
+            withdrawing: known.withdrawing.iter().map(withdrawal).collect(),
             lists: known.lists.iter().map(list).collect(),
             routes: routes(&catalog),
             rules_not_applied: known.rules_not_applied.iter().map(rule).collect(),
@@ -86,8 +87,20 @@ fn lease(known: &discovery::LeaseView) -> LeaseView {
                 protocol: p.protocol.clone(),
                 own: format!("127.0.0.1:{}", p.app_port),
                 published: p.published.clone(),
+                state: p.state.to_owned(),
+                error: p.error.clone().unwrap_or_default(),
             })
             .collect(),
+    }
+}
+
+fn withdrawal(known: &discovery::WithdrawalView) -> WithdrawalView {
+    WithdrawalView {
+        registry: known.registry.clone(),
+        list: known.service.clone(),
+        published: known.published.clone(),
+        for_s: known.for_seconds,
+        error: known.error.clone().unwrap_or_default(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{CallsView, CatalogView, Client, ConnectionsView};
+use crate::admin::{CallsView, CatalogView, Client, ConnectionsView, PublishedView};
 use crate::lifecycle::ReadinessReport;
 
 /// All that `--json` prints.
@@ -83,12 +83,22 @@ fn applications(catalog: &CatalogView, out: &mut Page) {
                 p.service.clone(),
                 p.own.clone(),
                 format!("-> {}", p.published),
+                how_far(p),
             ]
         })
     });
     out.table(
         "Published",
-        &["application", "service", "its own address", "in the registry"],
+        &["application", "service", "its own address", "in the registry", "by"],
+        rows,
+    );
+    let rows = catalog.withdrawing.iter().map(|w| {
+        let why = if w.error.is_empty() { "in a moment" } else { &w.error };
+        vec![w.list.clone(), w.published.clone(), span(w.for_s), why.to_owned()]
+    });
+    out.table(
+        "No longer wanted, still in the registry",
+        &["list", "address", "since", "why"],
         rows,
     );
     let rows = catalog.lists.iter().map(|l| {
@@ -105,6 +115,16 @@ fn applications(catalog: &CatalogView, out: &mut Page) {
         vec![format!("{} {}", l.level, l.name), followers, providers, source]
     });
     out.table("Followed", &["list", "by", "providers", "as of"], rows);
+}
+
+/// Who holds a publication in the registry, and how far that is.
+fn how_far(published: &PublishedView) -> String {
+    match (published.state.as_str(), published.error.as_str()) {
+        ("application", _) => "its own session".to_owned(),
+        ("published", _) => "Remora".to_owned(),
+        (state, "") => format!("Remora, {}", state.to_uppercase()),
+        (state, error) => format!("Remora, {}: {error}", state.to_uppercase()),
+    }
 }
 
 fn routes(catalog: &CatalogView, out: &mut Page) {
@@ -254,7 +274,7 @@ fn cut(cell: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{InstanceView, LeaseView, PublishedView, RegistryView, RouteView, RuleView};
+    use crate::admin::{InstanceView, LeaseView, PublishedView, RegistryView, RouteView, RuleView, WithdrawalView};
 
     #[test]
     fn the_page_shows_before_and_after_and_what_is_wrong() {
@@ -283,8 +303,16 @@ mod tests {
                         protocol: "dubbo".to_owned(),
                         own: "10.0.0.5:20880".to_owned(),
                         published: "10.0.0.5:20881".to_owned(),
+                        state: "waiting".to_owned(),
+                        error: "connection refused".to_owned(),
                     }],
                     ..LeaseView::default()
+                }],
+                withdrawing: vec![WithdrawalView {
+                    list: "service /dubbo/a.Gone".to_owned(),
+                    published: "10.0.0.5:20900".to_owned(),
+                    for_s: 4,
+                    ..WithdrawalView::default()
                 }],
                 routes: vec![
                     RouteView {
@@ -326,7 +354,8 @@ mod tests {
         for expected in [
             "remora 0.1.0, up 1m15s, ready",
             "serving last known lists",
-            "a.B:1.0.0  10.0.0.5:20880   -> 10.0.0.5:20881",
+            "a.B:1.0.0  10.0.0.5:20880   -> 10.0.0.5:20881  Remora, WAITING: connection refused",
+            "service /dubbo/a.Gone  10.0.0.5:20900  4s     in a moment",
             "c.D        nobody",
             "egress  dubbo     43     2       timeout 2",
             "Rules NOT APPLIED",

@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use remora_registry::{BoxFuture, Snapshot};
+use remora_registry::{BoxFuture, RegistryError, RegistryState, Snapshot};
 
+use super::keeper::OPERATION_TIMEOUT;
 use super::*;
 use crate::discovery::test_support::{provider, service};
 
