@@ -172,6 +172,7 @@ impl Router {
                 weight: 1,
                 started_ms: 0,
                 warmup_ms: 0,
+                warmup_weight: None,
                 serializations: vec![],
                 application: "".into(),
             }),

@@ -2,12 +2,13 @@
 //! The egress address that applications are handed.
 //!
 //! Java Dubbo replaces a provider host of `127.*` by the machine's own address before it connects, but not the same
-//! address written as one decimal number; Go dials only the dotted form. Dubbo 3 stays away from an address for about 55 s
+//! address written as one decimal number; Go and SOFARPC dial the dotted form. Dubbo 3 stays away from an address for about 55 s
 //! after its connection broke, but goes to another loopback alias at once: so each start of Remora shows the next alias.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use remora_naming::sofa;
 use remora_registry::Client;
 use tracing::warn;
 
@@ -62,7 +63,9 @@ impl Egress {
     pub fn shown(&self, protocol: &str, client: Client) -> Option<(String, u16)> {
         let egress = self.address(protocol)?;
         let host = match (egress.ip(), client) {
-            (IpAddr::V4(ip), Client::Java) if ip.is_loopback() => u32::from(ip).to_string(),
+            (IpAddr::V4(ip), Client::Java) if ip.is_loopback() && !sofa::is_protocol(protocol) => {
+                u32::from(ip).to_string()
+            }
             (ip, _) => ip.to_string(),
         };
         Some((host, egress.port()))
@@ -143,6 +146,16 @@ mod tests {
         let egress = Egress::open(&[ports("127.0.0.1:20882")], None);
         assert_eq!(egress.shown("dubbo", Client::Plain), Some(("127.0.0.1".into(), 20882)));
         assert_eq!(egress.shown("tri", Client::Plain), None);
+    }
+
+    #[test]
+    fn sofarpc_gets_the_dotted_form() {
+        let bolt = ProtocolPorts {
+            name: "bolt".into(),
+            ..ports("127.0.0.1:12220")
+        };
+        let egress = Egress::open(&[bolt], None);
+        assert_eq!(egress.shown("bolt", Client::Java), Some(("127.0.0.1".into(), 12220)));
     }
 
     #[test]

@@ -7,10 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use remora_naming::sofa::is_protocol;
 use remora_registry::{Instance, Params, Registry};
 
 use super::hosts::Hosts;
 use super::route_table::Endpoint;
+use super::sofa;
 
 /// What may be dialled because a shared registry says so, and what this Remora itself is.
 #[derive(Clone, Debug, Default)]
@@ -135,27 +137,37 @@ impl Policy {
 }
 
 /// Whether consumers may use an instance at all: `disabled=true` and `enabled=false` take it out (`UrlUtils.isMatch`,
-/// `RegistryDirectory.toInvokers`).
+/// `RegistryDirectory.toInvokers`), and what an adapter says of a SOFARPC provider.
 pub(super) fn is_enabled(params: &Params) -> bool {
-    !is(params, "disabled", "true") && !is(params, "enabled", "false")
+    !is(params, "disabled", "true") && !is(params, "enabled", "false") && !is(params, sofa::OFFLINE, "true")
 }
 
 /// Makes an endpoint of an address and its parameters; numbers that cannot be read count as absent.
 pub(super) fn endpoint(addr: SocketAddr, protocol: &Arc<str>, params: &Params, instance: &Instance) -> Endpoint {
+    if is_protocol(protocol) {
+        return sofa::endpoint(addr, protocol, params);
+    }
     let number = |key: &str| params.get(key).and_then(|v| v.trim().parse::<i64>().ok());
-    let weight = number("weight").map_or(DEFAULT_WEIGHT, |w| u32::try_from(w.max(0)).unwrap_or(u32::MAX));
     let started = number("remote.timestamp").or_else(|| number("timestamp"));
     let started = started.or_else(|| instance.params.get("timestamp").and_then(|v| v.trim().parse().ok()));
     let application = params.get("application").or_else(|| instance.params.get("application"));
     Endpoint {
         addr,
         protocol: Arc::clone(protocol),
-        weight: weight.min(MAX_WEIGHT),
+        weight: weight(number("weight")),
         started_ms: started.and_then(|s| u64::try_from(s).ok()).unwrap_or(0),
         warmup_ms: number("warmup").map_or(DEFAULT_WARMUP_MS, |w| u64::try_from(w).unwrap_or(0)),
+        warmup_weight: None,
         serializations: serializations(params).into_iter().map(Arc::from).collect(),
         application: application.unwrap_or_default().into(),
     }
+}
+
+/// A weight as announced; SOFARPC's default is Dubbo's.
+pub(super) fn weight(announced: Option<i64>) -> u32 {
+    announced
+        .map_or(DEFAULT_WEIGHT, |w| u32::try_from(w.max(0)).unwrap_or(u32::MAX))
+        .min(MAX_WEIGHT)
 }
 
 /// Serializations that an instance announces, the preferred ones first; empty if it does not say.
@@ -171,11 +183,11 @@ pub(super) fn serializations(params: &Params) -> Vec<&str> {
     all
 }
 
-/// The longest `timeout` or `<method>.timeout`.
+/// The longest `timeout` or `<method>.timeout`; SOFARPC's older line has `_TIMEOUT`, too.
 pub(super) fn timeout(params: &Params) -> Option<Duration> {
     let timeouts = params
         .iter()
-        .filter(|(key, _)| *key == "timeout" || key.ends_with(".timeout"));
+        .filter(|(key, _)| matches!(*key, "timeout" | "_TIMEOUT") || key.ends_with(".timeout"));
     let longest = timeouts
         .filter_map(|(_, value)| value.trim().parse::<u32>().ok())
         .max()?;

@@ -4,21 +4,25 @@
 //! Grouped by what a client tells entries apart by: service key, protocol, path, codec, and serializations that have
 //! nothing in common. Parameters that all share stay; those by which a provider sets its consumers' defaults come from
 //! the newest provider where they differ; what belongs to one host goes. The time stamp is fixed and old, so the name
-//! stays while providers come and go, and consumers see no warm-up.
+//! stays while providers come and go, and consumers see no warm-up. SOFARPC's providers: `sofa.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use remora_naming::dubbo_url;
+use remora_naming::sofa::is_protocol;
 use remora_registry::{Instance, Params, ServiceKey};
 
 use super::endpoint::serializations;
+use super::sofa;
 
 /// Splits providers into groups that become one entry each, in a stable order.
 pub(super) fn groups<'a>(instances: &[&'a Arc<Instance>]) -> Vec<Vec<&'a Arc<Instance>>> {
     type Tuple<'t> = (&'t ServiceKey, &'t str, &'t str, &'t str);
+    type Split<'t> = (Vec<&'t Arc<Instance>>, Vec<&'t Arc<Instance>>);
+    let (of_sofa, instances): Split<'a> = instances.iter().partition(|i| is_protocol(&i.protocol));
     let mut tuples: BTreeMap<Tuple<'a>, Vec<&'a Arc<Instance>>> = BTreeMap::new();
-    for &instance in instances {
+    for instance in instances {
         let Some(key) = &instance.key else { continue };
         let codec = instance.params.get("codec").unwrap_or_default();
         tuples
@@ -26,7 +30,8 @@ pub(super) fn groups<'a>(instances: &[&'a Arc<Instance>]) -> Vec<Vec<&'a Arc<Ins
             .or_default()
             .push(instance);
     }
-    tuples.into_values().flat_map(by_serialization).collect()
+    let groups = tuples.into_values().flat_map(by_serialization);
+    groups.chain(sofa::groups(&of_sofa)).collect()
 }
 
 /// Splits where providers have no serialization in common.
@@ -60,6 +65,9 @@ fn understood(instance: &Instance) -> BTreeSet<&str> {
 /// The entry that stands for a group, at `host`:`port`; `None` for an empty group.
 pub(super) fn virtual_provider(group: &[&Arc<Instance>], host: &str, port: u16) -> Option<Instance> {
     let newest = group.iter().max_by_key(|i| (started(i), &i.id))?;
+    if is_protocol(&newest.protocol) {
+        return sofa::virtual_provider(group, host, port);
+    }
     let mut instance = Instance {
         id: "".into(),
         key: newest.key.clone(),
@@ -67,7 +75,7 @@ pub(super) fn virtual_provider(group: &[&Arc<Instance>], host: &str, port: u16) 
         host: host.into(),
         port,
         path: Arc::clone(&newest.path),
-        params: merged(group, newest),
+        params: merged(group, newest, &|key, common| dubbo_word(group, newest, key, common)),
         raw: "".into(),
     };
     instance.id = dubbo_url::print_child(&instance).into();
@@ -75,8 +83,30 @@ pub(super) fn virtual_provider(group: &[&Arc<Instance>], host: &str, port: u16) 
     Some(instance)
 }
 
-/// Sorted by key, as Java prints them.
-fn merged(group: &[&Arc<Instance>], newest: &Instance) -> Params {
+/// What becomes of a parameter that a framework has its own rule for: `Some` with its value, or with nothing to leave it
+/// out. It is given the parameter's name and the value that all share, if they do.
+type Word<'a> = dyn Fn(&str, Option<String>) -> Option<Option<String>> + 'a;
+
+fn dubbo_word(
+    group: &[&Arc<Instance>],
+    newest: &Instance,
+    key: &str,
+    common: Option<String>,
+) -> Option<Option<String>> {
+    let all = || group.iter().filter_map(|i| i.params.get(key));
+    match key {
+        _ if OF_ONE_HOST.contains(&key) => Some(None),
+        "timestamp" => Some(Some(OLD.to_owned())),
+        "methods" => Some(Some(union(all()))),
+        "dubbo" => Some(all().min_by_key(|v| version(v)).map(str::to_owned)),
+        "prefer.serialization" => Some(preferred(group, newest)),
+        "serialization" => Some(common.or_else(|| fixed_serialization(group))),
+        _ => None,
+    }
+}
+
+/// What all share, and the defaults that the newest one sets. Sorted by key, as Java prints them.
+pub(super) fn merged(group: &[&Arc<Instance>], newest: &Instance, word: &Word<'_>) -> Params {
     let mut values: BTreeMap<&str, Values<'_>> = BTreeMap::new();
     for instance in group {
         // The last of repeated keys wins, as in Java's maps.
@@ -95,16 +125,12 @@ fn merged(group: &[&Arc<Instance>], newest: &Instance) -> Params {
     let mut params = Params::default();
     for (key, seen) in &values {
         let all = || group.iter().filter_map(|i| i.params.get(key));
-        let value = match *key {
-            _ if OF_ONE_HOST.contains(key) => None,
-            "timestamp" => Some(OLD.to_owned()),
-            "methods" => Some(union(all())),
-            "dubbo" => all().min_by_key(|v| version(v)).map(str::to_owned),
-            "prefer.serialization" => preferred(group, newest),
-            "serialization" => fixed_serialization(group, seen),
-            _ if seen.is_same && seen.count == group.len() => Some(seen.first.to_owned()),
-            _ if sets_defaults(key) => newest.params.get(key).or(all().max()).map(str::to_owned),
-            _ => None,
+        let common = (seen.is_same && seen.count == group.len()).then(|| seen.first.to_owned());
+        let value = match word(key, common.clone()) {
+            Some(value) => value,
+            None if common.is_some() => common,
+            None if sets_defaults(key) => newest.params.get(key).or(all().max()).map(str::to_owned),
+            None => None,
         };
         if let Some(value) = value {
             params.0.push(((*key).to_owned(), value));
@@ -136,10 +162,7 @@ fn preferred(group: &[&Arc<Instance>], newest: &Instance) -> Option<String> {
     (!common.is_empty()).then(|| common.join(","))
 }
 
-fn fixed_serialization(group: &[&Arc<Instance>], seen: &Values<'_>) -> Option<String> {
-    if seen.is_same && seen.count == group.len() {
-        return Some(seen.first.to_owned());
-    }
+fn fixed_serialization(group: &[&Arc<Instance>]) -> Option<String> {
     let mut common = group.first().map(|i| understood(i)).unwrap_or_default();
     for instance in group {
         let set = understood(instance);

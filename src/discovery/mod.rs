@@ -35,6 +35,7 @@ mod publish;
 pub mod route_table;
 mod routes;
 mod snapshot;
+mod sofa;
 mod status;
 mod sync;
 mod takeover;

@@ -21,7 +21,7 @@ pub struct RouteTable {
     routes: HashMap<ServiceKey, Arc<Route>>,
 }
 
-/// Where calls of one service key can go.
+/// Where calls of one service key can go. A SOFARPC key whose version is `*` is for versions that have no route of their own.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// Whose route.
@@ -44,8 +44,10 @@ pub struct Endpoint {
     pub weight: u32,
     /// When the provider started, in ms since 1970; 0 if unknown. Drives the warm-up.
     pub started_ms: u64,
-    /// Warm-up time in ms, Dubbo's `warmup`; 600 000 if absent, 0 switches it off.
+    /// Warm-up time in ms, Dubbo's `warmup`; 600 000 if absent, 0 switches it off. SOFARPC's `warmupTime`; 0 if absent.
     pub warmup_ms: u64,
+    /// The weight during the warm-up, SOFARPC's `warmupWeight`; `None`: it grows from 1, as in Dubbo.
+    pub warmup_weight: Option<u32>,
     /// Serializations that the instance announces (`serialization`, `prefer.serialization`); empty if it does not say.
     pub serializations: Vec<Arc<str>>,
     /// The application that provides it, for logs and `status`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use remora_naming::sofa;
 use remora_registry::{Instance, ServiceKey, Snapshot, Target};
 
 use super::endpoint::{self, Policy, Refusal};
@@ -93,10 +94,17 @@ impl Routes {
             ..List::default()
         };
         let direct = takeover::direct(&snapshot.instances, &sight.policy.spoken);
+        let lists_interface = sofa::is_sofa(&snapshot.target) && sofa::Service::of_target(&snapshot.target).is_none();
         for instance in &snapshot.instances {
             match &instance.key {
                 _ if direct.contains(&address_of(instance)) => {}
-                Some(key) => list.add_service(key, instance, &mut former, sight),
+                Some(key) => {
+                    let made = list.add_service(key, instance, &mut former, sight);
+                    if lists_interface && &*key.version == sofa::VERSION {
+                        list.add_any_version(key, &made);
+                    }
+                    list.made.insert(address_of(instance), made);
+                }
                 None => list.add_application(instance, sight),
             }
         }
@@ -185,7 +193,13 @@ impl Routes {
 }
 
 impl List {
-    fn add_service(&mut self, key: &ServiceKey, instance: &Arc<Instance>, former: &mut List, sight: &mut Sight<'_>) {
+    fn add_service(
+        &mut self,
+        key: &ServiceKey,
+        instance: &Arc<Instance>,
+        former: &mut List,
+        sight: &mut Sight<'_>,
+    ) -> Made {
         let made = match former.made.remove(&address_of(instance)) {
             Some(made) if Arc::ptr_eq(&made.instance, instance) => made,
             _ => make(instance, sight),
@@ -201,7 +215,15 @@ impl List {
             }
             Err(refusal) => self.refused.push((Arc::clone(instance), *refusal)),
         }
-        self.made.insert(address_of(instance), made);
+        made
+    }
+
+    /// ZooKeeper does not tell SOFARPC's versions: the same provider may be one of every other version, too.
+    fn add_any_version(&mut self, key: &ServiceKey, made: &Made) {
+        let any = ServiceKey::new(&key.name, &key.group, sofa::ANY_VERSION);
+        let part = self.parts.entry(any).or_default();
+        part.endpoints.extend(made.endpoint.iter().cloned());
+        part.timeout = part.timeout.max(made.timeout);
     }
 
     fn add_application(&mut self, instance: &Arc<Instance>, sight: &mut Sight<'_>) {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use remora_naming::application;
+use remora_naming::{application, sofa};
 use remora_registry::{Client, Instance, Outward, PublishError, ServiceKey, Snapshot, Target};
 use tracing::warn;
 
@@ -141,6 +141,8 @@ pub(super) fn direct(instances: &[Arc<Instance>], spoken: &[Arc<str>]) -> HashSe
             None if spoken_endpoint(instance, &speaks).is_none() => {}
             Some(_) if !speaks(&instance.protocol) || wants_tls(instance) => {}
             None => continue,
+            // SOFARPC picks by none of these; it may be the user's own word.
+            Some(_) if sofa::is_protocol(&instance.protocol) => continue,
             Some(key) => {
                 picks.entry(key).or_default().insert(pick(instance));
                 continue;

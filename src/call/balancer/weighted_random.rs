@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Weighted random choice with Dubbo's weight and warm-up (`RandomLoadBalance`, `AbstractLoadBalance.calculateWarmupWeight`).
+//! Weighted random choice with Dubbo's weight and warm-up (`RandomLoadBalance`, `AbstractLoadBalance.calculateWarmupWeight`),
+//! and SOFARPC's (`RandomLoadBalancer`, `ProviderInfo.getWeight`).
 //!
 //! Running sums are kept per route, so that a pick is a binary search; they are made anew while somebody warms up.
 
@@ -82,7 +83,8 @@ impl WeightedRandom {
     }
 }
 
-/// Dubbo's weight of an instance at this moment: it grows from 1 to its full weight over the warm-up.
+/// The weight of an instance at this moment: in Dubbo it grows from 1 to its full weight over the warm-up, in SOFARPC it is
+/// another one until the warm-up is over.
 pub(in crate::call) fn warmed_up(endpoint: &Endpoint, now_ms: u64) -> u32 {
     if endpoint.weight == 0 || endpoint.started_ms == 0 || endpoint.warmup_ms == 0 {
         return endpoint.weight;
@@ -91,6 +93,9 @@ pub(in crate::call) fn warmed_up(endpoint: &Endpoint, now_ms: u64) -> u32 {
     let uptime = now_ms.saturating_sub(endpoint.started_ms).max(1);
     if uptime >= endpoint.warmup_ms {
         return endpoint.weight;
+    }
+    if let Some(weight) = endpoint.warmup_weight {
+        return weight;
     }
     let weight = u128::from(uptime) * u128::from(endpoint.weight) / u128::from(endpoint.warmup_ms);
     u32::try_from(weight).unwrap_or(endpoint.weight).max(1)
@@ -116,6 +121,7 @@ mod tests {
             weight,
             started_ms,
             warmup_ms,
+            warmup_weight: None,
             serializations: vec![],
             application: "app".into(),
         }
@@ -135,6 +141,18 @@ mod tests {
         assert_eq!(warmed_up(&endpoint(100, 0, 600_000), now), 100, "unknown start");
         assert_eq!(warmed_up(&endpoint(100, now, 0), now), 100, "switched off");
         assert_eq!(warmed_up(&endpoint(0, now, 600_000), now), 0);
+    }
+
+    #[test]
+    fn weight_of_a_warm_up_in_sofarpc_is_fixed() {
+        let now = 10_000_000;
+        let warming = |started_ms| Endpoint {
+            warmup_weight: Some(10),
+            ..endpoint(100, started_ms, 60_000)
+        };
+        assert_eq!(warmed_up(&warming(now - 59_999), now), 10);
+        assert_eq!(warmed_up(&warming(now - 60_000), now), 100);
+        assert_eq!(warmed_up(&warming(now + 5_000), now), 10);
     }
 
     #[test]

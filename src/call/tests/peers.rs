@@ -248,6 +248,7 @@ pub(super) fn endpoint(addr: SocketAddr) -> Endpoint {
         weight: 100,
         started_ms: 0,
         warmup_ms: 0,
+        warmup_weight: None,
         serializations: vec![],
         application: "app".into(),
     }

@@ -16,4 +16,4 @@ mod provider;
 mod service;
 
 pub use provider::Provider;
-pub use service::{GROUP, NAMESPACE, Service, VERSION, group_of, is_sofa};
+pub use service::{ANY_VERSION, GROUP, NAMESPACE, Service, VERSION, group_of, is_protocol, is_sofa};

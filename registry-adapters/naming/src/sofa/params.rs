@@ -14,6 +14,10 @@ use remora_registry::{Instance, Params};
 
 use super::Service;
 
+/// Set to `true` by an adapter on a provider that an operator took out where its registry keeps that: the byte 0 as the
+/// data of its node in ZooKeeper. Never written into a registry.
+pub const OFFLINE: &str = "remora.offline";
+
 /// The value of a word under its new key, else under an older one, as SOFARPC reads it.
 pub fn word<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
     params.get(name).or_else(|| {

@@ -21,6 +21,9 @@ pub const NAMESPACE: &str = "/sofa-rpc";
 pub const GROUP: &str = "SOFA";
 /// Version of a service that names none.
 pub const VERSION: &str = "1.0";
+/// In the version of a route's key: whatever version is asked for. ZooKeeper's layout does not tell versions: SOFARPC
+/// writes [`VERSION`] for every service there.
+pub const ANY_VERSION: &str = "*";
 
 /// One SOFARPC service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +118,18 @@ impl Service {
         }
     }
 
+    /// The service that ZooKeeper's list stands for where others ask for one: the usual version, no unique id, bolt.
+    pub fn of_interface(interface: &str, group: &str) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            version: VERSION.to_owned(),
+            unique_id: String::new(),
+            protocol: String::new(),
+            group: String::new(),
+        }
+        .in_group(Some(group))
+    }
+
     /// Every service of the interface, as ZooKeeper lists them.
     pub fn interface_target(&self) -> Target {
         Target::Service {
@@ -157,6 +172,11 @@ impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.data_id())
     }
+}
+
+/// Whether a protocol is SOFARPC's own, so that its providers are SOFARPC's wherever they are listed.
+pub fn is_protocol(protocol: &str) -> bool {
+    matches!(protocol, "bolt" | "tr")
 }
 
 /// Whether a list is SOFARPC's, of one service or of a whole interface.
