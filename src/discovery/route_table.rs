@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hashbrown::{Equivalent, HashMap};
+use remora_naming::sofa::ANY_VERSION;
 use remora_registry::ServiceKey;
 
 /// The table in force. Readers take no lock.
@@ -55,9 +56,18 @@ pub struct Endpoint {
 }
 
 impl RouteTable {
-    /// The route of a service; `version` must be in [`ServiceKey`]'s form (none is empty).
+    /// The route of a service; `version` must be in [`ServiceKey`]'s form (none is empty). For a version that has no
+    /// endpoints of its own, the route that is for any.
     pub fn route(&self, name: &str, group: &str, version: &str) -> Option<&Arc<Route>> {
-        self.routes.get(&KeyRef { name, group, version })
+        let exact = self.routes.get(&KeyRef { name, group, version });
+        if exact.is_some_and(|route| !route.endpoints.is_empty()) {
+            return exact;
+        }
+        let version = ANY_VERSION;
+        exact
+            .into_iter()
+            .chain(self.routes.get(&KeyRef { name, group, version }))
+            .last()
     }
 
     /// Every route, in no order.
@@ -118,5 +128,41 @@ mod tests {
             Some(key)
         );
         assert!(table.route("demo.EchoService", "", "1.0.0").is_none());
+    }
+
+    #[test]
+    fn a_version_without_endpoints_takes_the_route_for_any() {
+        let mut table = RouteTable::default();
+        let mut add = |version: &str, ports: &[u16]| {
+            let endpoints = ports.iter().map(|port| {
+                Arc::new(Endpoint {
+                    addr: ([10, 0, 0, 1], *port).into(),
+                    protocol: "bolt".into(),
+                    weight: 100,
+                    started_ms: 0,
+                    warmup_ms: 0,
+                    warmup_weight: None,
+                    serializations: vec![],
+                    application: "".into(),
+                })
+            });
+            let key = ServiceKey::new("demo.Echo", "", version);
+            let (endpoints, timeout) = (endpoints.collect(), None);
+            table.insert(Arc::new(Route {
+                key,
+                endpoints,
+                timeout,
+            }));
+        };
+        add("1.0", &[1]);
+        add("2.0", &[2]);
+        add("3.0", &[]);
+        add(ANY_VERSION, &[1]);
+        let version = |asked: &str| table.route("demo.Echo", "", asked).map(|r| r.key.version.to_string());
+        assert_eq!(version("1.0").as_deref(), Some("1.0"));
+        assert_eq!(version("2.0").as_deref(), Some("2.0"));
+        assert_eq!(version("3.0").as_deref(), Some(ANY_VERSION));
+        assert_eq!(version("4.0").as_deref(), Some(ANY_VERSION));
+        assert!(table.route("demo.Echo", "blue", "1.0").is_none());
     }
 }
