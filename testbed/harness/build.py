@@ -16,7 +16,7 @@ def java(work):
     for path in sorted(JAVA.rglob("*")):
         if path.suffix in (".java", ".xml") and "target" not in path.parts:
             digest.update(str(path.relative_to(JAVA)).encode() + path.read_bytes())
-    built = all((JAVA / m / "target/lib").is_dir() for m in [*MODULES.values(), "zookeeper"])
+    built = all((JAVA / m / "target/lib").is_dir() for m in [*MODULES.values(), "zookeeper", "sofaregistry"])
     if built and stamp.exists() and stamp.read_text() == digest.hexdigest():
         return "built before"
     for attempt in (1, 2, 3):

@@ -13,10 +13,14 @@ import time
 from . import zk
 
 # pid=1, "pid":"1", pid%3D1 and the like, also inside JSON inside JSON.
-_CHANGING = re.compile(r'((?:pid|timestamp|registrationTimeUTC|register-time)\\*"?(?:=|: ?|%3D)\\*"?)\d+')
-_OWNED = re.compile(r"^E (/dubbo/[^/]+/providers/|/services/)")
+_CHANGING = re.compile(r'((?:pid|timestamp|registrationTimeUTC|register-time|startTime)\\*"?(?:=|: ?|%3D)\\*"?)\d+')
+_OWNED = re.compile(r"^E (/dubbo/[^/]+/providers/|/services/|/(?:sofa-rpc|sofaregistry)/[^/]+/providers/)")
 _JSON_MARKER = re.compile(r'\\*"remora\.[^"\\]*\\*":\\*"[^"\\]*\\*",?|,\\*"remora\.[^"\\]*\\*":\\*"[^"\\]*\\*"')
-_INGRESS = re.compile(r"(?<![\d.])(2088[1-9]|209\d\d)(?!\d)")
+_INGRESS = {
+    20880: re.compile(r"(?<![\d.])(2088[1-9]|209\d\d)(?!\d)"),
+    # Of bolt only the address: times and pids have such numbers in them, too.
+    12200: re.compile(r"(?<=\d:)(12201|123\d\d)(?=[/?])"),
+}
 
 
 def _sorted(value):
@@ -49,7 +53,7 @@ def without_takeover(row, app_port):
         query, equals, data = query.partition(" = ")
         kept = [p for p in query.split("&") if not p.startswith("remora.")]
         row = head + mark + "&".join(kept) + equals + data
-    return _INGRESS.sub(str(app_port), row)
+    return _INGRESS[app_port].sub(str(app_port), row)
 
 
 def differences(bare, taken, app_port=20880):
@@ -77,8 +81,8 @@ def untouched(taken, app_port=20880):
     """Provider rows that still carry the application's own port as their address, or no marker."""
     wrong = []
     for row in taken:
-        if _OWNED.match(row) and row.startswith("E /dubbo/"):
-            address = row.split("/providers/", 1)[1].split("?")[0]
+        if _OWNED.match(row) and "/providers/" in row:
+            address = row.split("/providers/", 1)[1].split("?")[0] + "/"
             if f":{app_port}/" in address or "remora." not in row:
                 wrong.append(row)
         elif _OWNED.match(row) and f":{app_port} =" in row:

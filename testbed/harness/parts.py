@@ -171,6 +171,21 @@ class Remora:
     def stop(self):
         return self.proc.stop()
 
+    def log(self):
+        """Lines of the running process's log."""
+        return [row for end in ("err", "out") for row in (self.parts.folder / f"{self.proc.name}.{end}").read_text(errors="replace").splitlines()]
+
+    def complaints(self):
+        """Warnings and errors in its log."""
+        return [row for row in self.log() if any(f" {level} " in row[:60] for level in ("WARN", "ERROR"))]
+
+    def figures(self):
+        """CPU time, memory, connections, lines of log, in words."""
+        stat = pathlib.Path(f"/proc/{self.proc.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        cpu = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+        memory = int(stat[21]) * os.sysconf("SC_PAGE_SIZE") >> 20
+        return f"{cpu:.2f} s CPU, {memory} MiB, {len(self.host.sockets(self.proc.pid))} connections, {len(self.log())} lines of log"
+
 
 def now_ms():
     return int(time.time() * 1000)

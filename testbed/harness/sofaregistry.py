@@ -5,6 +5,7 @@ It binds 0.0.0.0 on 9600-9630, an open database console among them, so it runs i
 about 20 s after its start, takes about 420 MB, and forgets everything when it ends.
 """
 
+import base64
 import glob
 import json
 import os
@@ -78,6 +79,12 @@ class SofaRegistry:
     def data_info_ids(self):
         """Every `dataId#@#instanceId#@#group` that is published or subscribed."""
         return json.loads(self.http("/digest/getDataInfoIdList") or "[]")
+
+    def lines(self, data_info_id):
+        """The texts published there: Java-serialised strings, here without that wrapping."""
+        datas = [base64.b64decode(box["bytes"]) for publisher in self.publishers(data_info_id) for box in publisher["dataList"]]
+        # 0xaced0005, 0x74, two bytes of length, then the text; 0x7c and eight bytes when it is long.
+        return [data[15 if data[4] == 0x7c else 7:].decode() if data.startswith(b"\xac\xed") else repr(data) for data in datas]
 
     def stop(self):
         self.proc.stop()

@@ -32,6 +32,14 @@ class Differences(unittest.TestCase):
         self.assertEqual(len(compare.differences(BARE, [TAKEN[0].replace("10.77.0.3:", "10.77.0.4:"), *TAKEN[1:]])), 2)
         self.assertEqual(len(compare.differences(BARE, [*TAKEN, "P /remora = "])), 1)
 
+    def test_sofarpc_rows_are_compared_alike(self):
+        bare = ["E /sofa-rpc/demo.S/providers/bolt://10.77.0.3:12200?version=1.0&pid=12312&startTime=1700012345&uniqueId= = \x01"]
+        taken = [bare[0].replace(":12200", ":12301").replace("startTime=1700012345", "startTime=1800012345").replace(" = ", "&remora.app.port=12200 = ")]
+        self.assertEqual(compare.differences(bare, taken, 12200), [])
+        self.assertEqual(compare.untouched(taken, 12200), [])
+        self.assertEqual(len(compare.untouched(bare, 12200)), 1)
+        self.assertEqual(len(compare.differences(bare, [taken[0].replace("version=1.0&", "")], 12200)), 2)
+
     def test_a_bare_publication_is_untouched(self):
         self.assertEqual(len(compare.untouched(BARE)), 2)
 

@@ -6,6 +6,7 @@ import time
 from . import compare
 from .parts import Parts
 from .procs import Failed, wait_for
+from .sofaregistry import SofaRegistry
 
 APP_PORT = 20880
 # Bare applications start in 0.5 to 6 s here, and in up to 15 s when 3.x must do without its metadata.
@@ -20,6 +21,19 @@ class Settings:
         self.calls = 1000 if full else 100
         self.session_ms = 40000 if full else 10000
         self.outage_s = 60 if full else 20
+        self._sofaregistry = None
+
+    def sofaregistry(self, host):
+        """The SOFARegistry that cells share, started when first asked for."""
+        if self._sofaregistry is None:
+            self._sofaregistry = SofaRegistry(Parts(self.work / "shared-sofaregistry"), host)
+        return self._sofaregistry
+
+    def close(self):
+        """Ends what cells share."""
+        if self._sofaregistry is not None:
+            self._sofaregistry.kill()
+            self._sofaregistry = None
 
 
 class World:
@@ -35,12 +49,7 @@ class World:
     def __enter__(self):
         self.parts.__enter__()
         try:
-            self.registry_host = self.network.host("registry")
-            if self.embedded:
-                self._embedded_registry()
-            else:
-                self.keeper = self.parts.zookeeper(self.registry_host, self.session_ms)
-                self.address, self.port = self.keeper.address, self.keeper.port
+            self._registry()
         except BaseException:
             self.__exit__()
             raise
@@ -49,11 +58,19 @@ class World:
     def __exit__(self, *_):
         self.parts.__exit__()
 
+    def _registry(self):
+        self.registry_host = self.network.host("registry")
+        if self.embedded:
+            self._embedded_registry()
+        else:
+            self.keeper = self.parts.zookeeper(self.registry_host, self.session_ms)
+            self.address, self.port = self.keeper.address, self.keeper.port
+
     def _embedded_registry(self):
         host = self.registry_host
         self.address, self.port = (host.address if host.namespace else "127.0.0.1"), host.port(2181)
         argv = [str(self.parts.binary), "registry", "--listen", f"{self.address}:{self.port}", "--data-dir", str(self.parts.folder / "registry")]
-        proc = self.parts._start("remora-registry", host, argv)
+        proc = self.embedded_proc = self.parts._start("remora-registry", host, argv)
         wait_for("the embedded registry listens", 15, lambda: host.listening(self.port, self.address) or self._ended(proc))
 
     @staticmethod

@@ -34,7 +34,8 @@ import java.util.concurrent.TimeUnit;
  * {@code local://FILE}. Further options: {@code --app NAME}, {@code --ports 12200}, {@code --host ADDRESS} (to listen on),
  * {@code --virtual-host ADDRESS --virtual-port PORT} (to publish instead), {@code --weight N}, {@code --serialization NAME},
  * {@code --parameters key=value,...} of the provider, {@code --url bolt://host:port} (no registry), {@code --check false}
- * (do not wait for an address), {@code --threads N}.
+ * (do not wait for an address), {@code --threads N}. Among {@code --services} may be {@code many7}: the echo service once
+ * more, with that uniqueId.
  */
 final class FrameworkLine implements Line {
     private static final String[] ORDER = {"demo.Order"};
@@ -53,6 +54,9 @@ final class FrameworkLine implements Line {
 
     @Override
     public Export export(String service) {
+        if (service.matches("many\\d+")) {
+            return new Export(EchoService.class, new EchoServiceImpl(this, service, service, null), service, null, -1);
+        }
         if (!service.equals("protobuf")) return null;
         return new Export(ProtoService.class, (ProtoService) text -> StringValue.of(text.getValue()), null, null, -1);
     }
