@@ -211,7 +211,7 @@ def strangers(settings, network, name):
 def one_host(settings, network, name, line, upstream):
     """Two applications with the same service on one host, each with an address of its own for its Remora."""
     with SofaWorld(settings, network, name, upstream) as world:
-        doors = {"mesh": {"applications": [{"address": "127.0.0.2", "name": "second", "ports": {"bolt": APP_PORT + 10}}]}}
+        doors = {"mesh": {"applications": [{"address": "127.0.0.2", "name": "second", "app_ports": {"bolt": APP_PORT + 10}}]}}
         world.remora("provider", facades=doors)
         world.provider(line, "--app", "first", door="mesh", name="p1")
         world.provider(line, "--app", "second", door="mesh", at="127.0.0.2", ports=(APP_PORT + 10,), name="p2")

@@ -87,6 +87,7 @@ final class FrameworkLine implements Line {
             // One JVM may follow what it publishes itself: it shall go through the registry like any other.
             reference.setScope("remote");
             if (ref.generic) reference.setGeneric("true");
+            if (options.text("url") != null) reference.setUrl(options.text("url"));
             if (ref.type == EchoService.class && !ref.generic) {
                 MethodConfig fire = new MethodConfig();
                 fire.setName("fire");

@@ -11,7 +11,8 @@ import java.util.concurrent.CountDownLatch;
  * The demo application: {@code Main provider|consumer|both --registry zookeeper://host:port ...}.
  *
  * <p>Options of all Dubbo lines: {@code --app NAME --registry URL --register-mode instance|interface|all --metadata-type local|remote
- * --migration FORCE_INTERFACE|APPLICATION_FIRST|FORCE_APPLICATION --check false}; of SOFARPC: see its {@code FrameworkLine}; of a provider: see {@link Provider};
+ * --migration FORCE_INTERFACE|APPLICATION_FIRST|FORCE_APPLICATION --check false}, and
+ * {@code --registry N/A --url dubbo://host:port} for none; of SOFARPC: see its {@code FrameworkLine}; of a provider: see {@link Provider};
  * of a consumer: see {@link Consumer}. A provider runs until SIGTERM; a consumer until its calls are made.
  */
 public final class Main {

@@ -79,6 +79,7 @@ final class FrameworkLine implements Line {
             // One JVM may follow what it publishes itself: it shall go through the registry like any other.
             reference.setScope("remote");
             if (ref.generic) reference.setGeneric("true");
+            if (options.text("url") != null) reference.setUrl(options.text("url"));
             MethodConfig method = new MethodConfig();
             if (ref.type == EchoService.class && !ref.generic) {
                 method.setName("fire");
