@@ -20,8 +20,8 @@ FROM scratch
 COPY --from=build /image /
 USER 65532:65532
 VOLUME /var/lib/remora
-# Ingress only: the other doors listen on loopback, for an application in the same network namespace.
-EXPOSE 20881
+# Ingress of Dubbo and bolt only: the other doors listen on loopback, for an application in the same network namespace.
+EXPOSE 20881 12201
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/usr/bin/remora", "wait", "--timeout", "3s"]
 ENTRYPOINT ["/usr/bin/remora"]
 CMD ["run"]
