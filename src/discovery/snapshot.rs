@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use remora_naming::sofa::is_sofa;
 use remora_naming::{application, dubbo_url};
 use remora_registry::{Instance, Params, ServiceKey, Snapshot, Source, Target};
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub(super) fn write(path: &Path, identity: &str, lists: &Lists) -> Result<(), Di
             },
         )?;
         for list in &lists.lists {
-            let entries = list.instances.iter().map(|i| Entry::of(i)).collect();
+            let entries = list.instances.iter().map(|i| Entry::of(i, &list.target)).collect();
             let (level, namespace, name) = match &list.target {
                 Target::Service { namespace, name } => (Level::Service, namespace, name),
                 Target::Application { namespace, name } => (Level::Application, namespace, name),
@@ -186,9 +187,10 @@ struct Whole {
 }
 
 impl Entry {
-    fn of(instance: &Instance) -> Self {
+    fn of(instance: &Instance, target: &Target) -> Self {
         let is_node = instance.key.is_none() && instance.raw.starts_with('{');
-        if instance.key.is_some() && dubbo_url::is_provider_child(&instance.id) {
+        // A SOFARPC child does not say everything: its key is read in another way, and its node's data counts.
+        if instance.key.is_some() && !is_sofa(target) && dubbo_url::is_provider_child(&instance.id) {
             return Self::Url(instance.id.to_string());
         }
         if is_node {
@@ -236,6 +238,7 @@ const SEAL: Seal = Seal {
 mod tests {
     use super::*;
     use crate::discovery::test_support::{application_node, provider, service};
+    use remora_naming::sofa;
 
     fn lists() -> Lists {
         let mut odd = Instance::clone(&provider("10.0.0.3", 1, ""));
@@ -257,9 +260,20 @@ mod tests {
             foreign: vec![],
             source: Source::Registry,
         };
+        let interface = sofa::Service::of_interface("demo.Echo", "");
+        let child = "bolt%3A%2F%2F10.0.0.5%3A12200%3Fversion%3D1.0%26uniqueId%3Dblue";
+        let mut offline = sofa::child::parse(child, "demo.Echo").unwrap();
+        offline.params.set(sofa::params::OFFLINE, "true");
+        let of_sofa = Snapshot {
+            target: interface.interface_target(),
+            instances: vec![Arc::new(offline)],
+            malformed: vec![],
+            foreign: vec![],
+            source: Source::Registry,
+        };
         let document = Document::read(r#"{"services":{}}"#).unwrap();
         Lists {
-            lists: vec![Arc::new(list), Arc::new(nodes)],
+            lists: vec![Arc::new(list), Arc::new(nodes), Arc::new(of_sofa)],
             documents: vec![("demo".into(), "r1".into(), Arc::new(document))],
         }
     }
@@ -272,7 +286,7 @@ mod tests {
         let kept = lists();
         write(&path, "zookeeper://h:2181", &kept).unwrap();
         let found = read(&path, "zookeeper://h:2181").unwrap();
-        assert_eq!(found.lists.len(), 2);
+        assert_eq!(found.lists.len(), 3);
         for (a, b) in found.lists.iter().zip(&kept.lists) {
             assert_eq!(
                 (&a.target, &a.instances, &a.foreign, a.source),

@@ -11,4 +11,5 @@ mod chroot;
 pub mod client;
 pub mod embedded;
 pub mod facade;
+mod places;
 pub mod wire;

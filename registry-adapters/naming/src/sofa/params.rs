@@ -39,7 +39,7 @@ pub fn version(params: &Params) -> Option<&str> {
 /// The parameters as ZooKeeper's URL has them. What readers look at comes from the instance where it is missing: they
 /// compare `uniqueId`, and fail on the whole list at a parameter without `=`.
 pub fn to_url(instance: &Instance) -> Params {
-    let params = &instance.params;
+    let params = &written(&instance.params);
     let Some(service) = Service::of_instance(instance, "") else {
         return params.clone();
     };
@@ -76,7 +76,7 @@ pub fn to_url(instance: &Instance) -> Params {
 
 /// The parameters as SOFARegistry's line has them, with the older twins that SOFA 4 clients read.
 pub fn to_line(instance: &Instance) -> Params {
-    let params = &instance.params;
+    let params = &written(&instance.params);
     let mut line = Params::default();
     for name in ["rpcVer", "serialization", "weight", "timeout", "appName"] {
         if let Some(value) = word(params, name).filter(|value| is_said(name, value)) {
@@ -111,6 +111,13 @@ pub fn to_line(instance: &Instance) -> Params {
         }
     }
     line
+}
+
+/// Without what is never written.
+fn written(params: &Params) -> Params {
+    let mut written = params.clone();
+    written.remove(OFFLINE);
+    written
 }
 
 /// Whether the parameters are laid out as in ZooKeeper's URL.

@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use remora_naming::sofa::is_sofa;
 use remora_registry::{Instance, Snapshot, Source, Target};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
-use super::Shared;
-use super::application::ApplicationList;
+use super::nodes::NodeList;
 use super::service::ServiceList;
+use super::{Shared, cannot_hold};
 use crate::client::{Client, ClientError, SessionState, Watcher};
 
 /// What a read of a list gave.
+#[derive(Default)]
 pub(super) struct Content {
     pub instances: Vec<Arc<Instance>>,
     /// At most [`MAX_MALFORMED`] names.
@@ -40,7 +42,11 @@ pub(super) struct Follow {
 
 enum List {
     Service(ServiceList),
-    Application(ApplicationList),
+    Nodes(NodeList),
+    /// What this registry cannot hold: an empty list, told once.
+    Nothing {
+        is_told: bool,
+    },
 }
 
 impl Follow {
@@ -158,8 +164,9 @@ impl Follow {
 impl List {
     fn new(target: &Target) -> Self {
         match target {
-            Target::Service { namespace, name } => Self::Service(ServiceList::new(namespace, name)),
-            Target::Application { namespace, name } => Self::Application(ApplicationList::new(namespace, name)),
+            _ if cannot_hold(target).is_some() => Self::Nothing { is_told: false },
+            Target::Service { .. } if !is_sofa(target) => Self::Service(ServiceList::new(target)),
+            _ => Self::Nodes(NodeList::new(target)),
         }
     }
 
@@ -172,7 +179,8 @@ impl List {
         match self {
             // It is one node: whatever fired, it is read.
             Self::Service(list) => list.read(client, watcher).await,
-            Self::Application(list) => list.read(client, watcher, scope).await,
+            Self::Nodes(list) => list.read(client, watcher, scope).await,
+            Self::Nothing { is_told } => Ok((!std::mem::replace(is_told, true)).then(Content::default)),
         }
     }
 }

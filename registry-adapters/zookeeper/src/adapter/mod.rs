@@ -3,22 +3,25 @@
 //!
 //! ```text
 //! Target::Service      <namespace>/<encoded name>/providers      children are the instances
+//!                      /sofa-rpc/<interface>/providers           the same of SOFARPC; the data says who is offline
 //! Target::Application  <namespace>/<name>                        children are nodes, an instance is a node's data
 //! metadata             /dubbo/metadata/<application>/<revision>
 //! ```
-//! Layout: Dubbo 2.6 to 3.3. A list is read anew when its watch fires and after each reconnect; while there is no
+//! Layout: Dubbo 2.6 to 3.3, SOFARPC 5.4 to 5.14. A list is read anew when its watch fires and after each reconnect; while there is no
 //! connection the last one stands.
 //! Not here: whether a list is believed (the proxy's `discovery`).
 
-mod application;
 mod follow;
+mod nodes;
 mod publish;
 mod service;
+mod sofa;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use remora_naming::sofa::{GROUP, group_of};
 use remora_registry::{BoxFuture, Instance, Registry, RegistryError, RegistryState, Snapshot, Target};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -112,6 +115,10 @@ impl ZookeeperRegistry {
 impl Registry for ZookeeperRegistry {
     fn name(&self) -> &'static str {
         "zookeeper"
+    }
+
+    fn cannot_hold(&self, target: &Target) -> Option<String> {
+        cannot_hold(target)
     }
 
     fn state(&self) -> watch::Receiver<RegistryState> {
@@ -226,10 +233,10 @@ async fn tell_state(mut session: watch::Receiver<SessionState>, registry: watch:
     }
 }
 
-/// A namespace as the front of a path: one slash before it, none behind.
-fn root(namespace: &str) -> String {
-    match namespace.trim_matches('/') {
-        "" => String::new(),
-        inner => format!("/{inner}"),
-    }
+/// SOFARPC's layout in ZooKeeper has one place for an interface, whatever the group.
+fn cannot_hold(target: &Target) -> Option<String> {
+    let group = group_of(target).filter(|group| !group.is_empty())?;
+    Some(format!(
+        "SOFARPC's layout in ZooKeeper has no registry groups, only {GROUP}; leave sofa.group={group} away"
+    ))
 }

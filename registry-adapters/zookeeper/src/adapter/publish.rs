@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use remora_naming::sofa::is_sofa;
 use remora_naming::{application, dubbo_url};
 use remora_registry::{Instance, RegistryError, Target};
 use tokio::sync::watch;
@@ -15,9 +16,9 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Shared;
-use super::application::application_path;
-use super::service::service_path;
+use super::cannot_hold;
 use crate::client::{Client, ClientError, SessionState};
+use crate::places::{child_data, dir_of, print_child};
 use crate::wire::{CreateMode, ErrorCode};
 
 pub(super) struct Publications {
@@ -59,7 +60,9 @@ impl Publications {
         let (path, data) = self.place(target, instance)?;
         let (number, outcome) = {
             let mut all = self.lock();
-            let publication = all.entry(Arc::clone(&path)).or_insert_with(|| self.start(&path));
+            let publication = all
+                .entry(Arc::clone(&path))
+                .or_insert_with(|| self.start(&path, parents_of(target)));
             let is_done = publication.outcome.borrow().result.is_ok();
             let is_same = publication.wish.borrow().data.as_ref() == Some(&data);
             if !(is_same && is_done) {
@@ -84,7 +87,7 @@ impl Publications {
         self.outcome(&format!("delete {path}"), number, outcome).await
     }
 
-    fn start(self: &Arc<Self>, path: &Arc<str>) -> Publication {
+    fn start(self: &Arc<Self>, path: &Arc<str>, parents: CreateMode) -> Publication {
         let (wish, wishes) = watch::channel(Wish { number: 0, data: None });
         let (done, outcome) = watch::channel(Outcome {
             number: 0,
@@ -93,6 +96,7 @@ impl Publications {
         let keeper = Keeper {
             all: Arc::clone(self),
             path: Arc::clone(path),
+            parents,
             wishes,
             done,
             sessions: Vec::new(),
@@ -124,19 +128,27 @@ impl Publications {
 
     /// Path and data of the node.
     fn place(&self, target: &Target, instance: &Instance) -> Result<(Arc<str>, Bytes), RegistryError> {
+        let dir = dir_of(target);
         match target {
+            _ if cannot_hold(target).is_some() => Err(RegistryError::Unsupported {
+                registry: self.shared.name.to_string(),
+                operation: "hold a group of SOFARegistry",
+            }),
+            Target::Service { .. } if is_sofa(target) => {
+                let path = format!("{dir}/{}", print_child(target, instance));
+                Ok((path.into(), child_data(target)))
+            }
             // Dubbo ignores the data and puts the creator's address there.
-            Target::Service { namespace, name } => {
-                let path = format!("{}/{}", service_path(namespace, name), child(instance));
+            Target::Service { .. } => {
+                let path = format!("{dir}/{}", child(instance));
                 Ok((path.into(), Bytes::copy_from_slice(instance.host.as_bytes())))
             }
-            Target::Application { namespace, name } => {
+            Target::Application { .. } => {
                 let (node, data) = application::print(instance).map_err(|_| RegistryError::Unsupported {
                     registry: self.shared.name.to_string(),
                     operation: "publish an application's instance that is not Dubbo's",
                 })?;
-                let path = format!("{}/{node}", application_path(namespace, name));
-                Ok((path.into(), data.into()))
+                Ok((format!("{dir}/{node}").into(), data.into()))
             }
         }
     }
@@ -173,6 +185,8 @@ impl Publication {
 struct Keeper {
     all: Arc<Publications>,
     path: Arc<str>,
+    /// How nodes above it are made.
+    parents: CreateMode,
     wishes: watch::Receiver<Wish>,
     done: watch::Sender<Outcome>,
     /// Those in which the node was or may have been made by us.
@@ -257,7 +271,7 @@ impl Keeper {
                 Err(error) => error,
             };
             match error.code() {
-                Some(ErrorCode::NO_NODE) => client.create_parents(&self.path).await?,
+                Some(ErrorCode::NO_NODE) => client.create_parents_as(&self.path, self.parents).await?,
                 Some(ErrorCode::NODE_EXISTS) => match client.data(&self.path, None).await {
                     Ok((found, stat)) if stat.ephemeral_owner == session => {
                         if found != *data {
@@ -295,6 +309,14 @@ fn absent_is_fine(result: Result<(), ClientError>) -> Result<(), ClientError> {
     match result {
         Err(e) if e.is_no_node() => Ok(()),
         other => other,
+    }
+}
+
+/// SOFARPC makes containers, which go when they are empty; Dubbo's nodes stay.
+fn parents_of(target: &Target) -> CreateMode {
+    match is_sofa(target) {
+        true => CreateMode::Container,
+        false => CreateMode::Persistent,
     }
 }
 

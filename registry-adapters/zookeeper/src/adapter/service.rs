@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The list of a service: children of one node, each an encoded URL.
+//! The list of a Dubbo service: children of one node, each an encoded URL.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use remora_naming::dubbo_url;
-use remora_registry::Instance;
+use remora_registry::{Instance, Target};
 use tracing::warn;
 
 use super::follow::{Content, MAX_MALFORMED, children_or_none};
-use super::root;
 use crate::client::{Client, ClientError, Watcher};
+use crate::places::dir_of;
 
 pub(super) struct ServiceList {
     path: String,
@@ -27,9 +27,9 @@ enum Child {
 }
 
 impl ServiceList {
-    pub fn new(namespace: &str, name: &str) -> Self {
+    pub fn new(target: &Target) -> Self {
         Self {
-            path: service_path(namespace, name),
+            path: dir_of(target),
             known: None,
         }
     }
@@ -85,9 +85,4 @@ impl ServiceList {
             }
         }
     }
-}
-
-/// Where the providers of a service stand.
-pub(super) fn service_path(namespace: &str, name: &str) -> String {
-    format!("{}/{}/providers", root(namespace), dubbo_url::encode_component(name))
 }

@@ -202,6 +202,15 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn create_parents(&self, path: &str) -> Result<(), ClientError> {
+        self.create_parents_as(path, CreateMode::Persistent).await
+    }
+
+    /// As [`create_parents`](Self::create_parents), but with nodes of another kind. Where the registry does not know
+    /// containers, they are persistent, as Curator makes them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn create_parents_as(&self, path: &str, mut mode: CreateMode) -> Result<(), ClientError> {
         let whole = self.inside(path);
         let mut absent = Vec::new();
         let mut at: &str = &whole;
@@ -218,12 +227,17 @@ impl Client {
             at = parent;
         }
         for path in absent.into_iter().rev() {
-            let request = self.create_request(path.into(), Bytes::new(), CreateMode::Persistent);
-            match self.ask(path, request, None).await {
-                Ok(_) => {}
-                // Somebody else made it meanwhile.
-                Err(e) if e.code() == Some(ErrorCode::NODE_EXISTS) => {}
-                Err(e) => return Err(e),
+            loop {
+                let request = self.create_request(path.into(), Bytes::new(), mode);
+                match self.ask(path, request, None).await {
+                    Ok(_) => break,
+                    // Somebody else made it meanwhile.
+                    Err(e) if e.code() == Some(ErrorCode::NODE_EXISTS) => break,
+                    Err(e) if e.code() == Some(ErrorCode::UNIMPLEMENTED) && mode == CreateMode::Container => {
+                        mode = CreateMode::Persistent;
+                    }
+                    Err(e) => return Err(e),
+                }
             }
         }
         Ok(())
@@ -317,7 +331,10 @@ impl Client {
             },
         };
         Request::Create(Create {
-            op: OpCode::Create,
+            op: match mode {
+                CreateMode::Container => OpCode::CreateContainer,
+                _ => OpCode::Create,
+            },
             path,
             data: Some(data),
             acl: [acl].into_iter().collect(),

@@ -17,6 +17,9 @@ pub struct Config {
     pub service_roots: Option<Vec<String>>,
     /// Roots of application-level lists. Curator's and Dubbo's default is `/services`.
     pub application_roots: Vec<String>,
+    /// Sessions and nodes are the embedded registry's, but the one that lists come from is another, which speaks another
+    /// protocol: what applications publish must be brought there, too.
+    pub keeps_publications: bool,
     /// Longest request taken, in bytes; ZooKeeper's `jute.maxbuffer`.
     pub max_frame_bytes: usize,
     /// Longest reply of the registry passed on, in bytes. Java clients take 1 to 4 MiB.
@@ -44,6 +47,7 @@ impl Default for Config {
             raw: None,
             service_roots: None,
             application_roots: vec!["/services".to_owned()],
+            keeps_publications: false,
             max_frame_bytes: DEFAULT_MAX_FRAME,
             max_reply_bytes: 16 << 20,
             max_outstanding: 1_000,

@@ -14,8 +14,10 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::door::{Door, Then};
+use super::kept::application_of;
 use super::names::Own;
 use super::paths::Shape;
+use crate::places;
 use crate::wire::request::Create;
 use crate::wire::{Acl, CreateMode, Op, OpCode, OpResult, Ops, Reply, Request, Seq, Text};
 
@@ -123,12 +125,17 @@ impl Door {
             for path in paths.iter() {
                 let path = self.shared.chroot.seen(&path).to_owned();
                 let roots = self.shared.roots.clone();
-                let Shape::Child { dir, name } = roots.shape(&path) else {
-                    continue;
+                let (dir, name) = match roots.shape(&path) {
+                    Shape::Child { dir, name } => (dir, name),
+                    Shape::Consumer { service, name } => {
+                        self.consumer_came(&path, service, name);
+                        continue;
+                    }
+                    _ => continue,
                 };
                 match roots.target(dir) {
                     Some(target @ Target::Service { .. }) => {
-                        if let Ok(instance) = dubbo_url::parse_child(name) {
+                        if let Ok(instance) = places::parse_child(&target, name) {
                             self.learned_one(path.clone(), target, instance, None);
                         }
                     }
@@ -165,7 +172,7 @@ impl Door {
         let mut app_form = instance.clone();
         app_form.port = app_port;
         app_form.params.remove(Instance::MARKER);
-        self.state.name(app_form.params.get("application"));
+        self.state.name(application_of(&target, &app_form));
         self.notice_release(app_form.params.get("release"));
         let outward = self.publish(&target, &app_form);
         let data = data.map(|data| Bytes::copy_from_slice(&data));
@@ -273,7 +280,7 @@ impl Door {
         };
         match &target {
             Target::Service { .. } => {
-                let Ok(instance) = dubbo_url::parse_child(name) else {
+                let Ok(instance) = places::parse_child(&target, name) else {
                     return;
                 };
                 if !self.state.names.may_be_learned(&target, instance.port) {
@@ -295,9 +302,13 @@ impl Door {
     }
 
     fn adopt(&mut self, path: &str, mut own: Own) {
-        if self.state.names.is_learned(&own.registry_path) {
+        if let Some(learned) = self.state.names.learned(&own.registry_path).cloned() {
             own.is_live = true;
-            self.state.names.insert(path, own);
+            let is_same = learned.instance.id == own.instance.id;
+            if self.state.names.insert(path, own) && !is_same {
+                // It was published as it stands in the registry; from now on as the application wrote it.
+                self.take_back(&learned);
+            }
         }
     }
 }

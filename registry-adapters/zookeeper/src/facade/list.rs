@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use remora_naming::{application, dubbo_url};
+use remora_naming::application;
+use remora_naming::dubbo_url::is_provider_child;
 use remora_registry::{Client, Discovery, Instance, Snapshot, Target};
 use tracing::warn;
 
+use crate::places::{child_data, print_child};
 use crate::wire::{EventKind, Stat};
 
 /// The list shown for one directory.
@@ -43,7 +45,7 @@ pub(super) enum Entry {
 /// An entry that exists here only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Made {
-    /// Its data: empty for a provider URL, JSON for an application's instance.
+    /// Its data: empty for a Dubbo URL, one byte for SOFARPC's, JSON for an application's instance.
     pub(super) data: Bytes,
     created: i64,
     modified: i64,
@@ -188,8 +190,10 @@ fn printed(
     is_untouched: bool,
 ) -> Result<(String, Bytes), remora_naming::NamingError> {
     match target {
-        Target::Service { .. } if is_untouched => Ok((instance.id.to_string(), Bytes::new())),
-        Target::Service { .. } => Ok((dubbo_url::print_child(instance), Bytes::new())),
+        Target::Service { .. } if is_untouched && is_provider_child(&instance.id) => {
+            Ok((instance.id.to_string(), child_data(target)))
+        }
+        Target::Service { .. } => Ok((print_child(target, instance), child_data(target))),
         Target::Application { .. } if is_untouched => {
             Ok((instance.id.to_string(), Bytes::copy_from_slice(instance.raw.as_bytes())))
         }

@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! application --TCP--> connection.rs --frames--> door.rs -+- requests.rs  relayed, rewritten or answered
-//!                                                         +- publish.rs   what it publishes, outward
+//!                                                         +- publish.rs kept.rs  what it publishes, outward
 //!                                                         +- dirs.rs list.rs  lists that it is shown, inward
 //!                                                         +- rewatch.rs multi.rs rules.rs frozen.rs
 //!                                                         `- line.rs      replies in the order of the requests
 //! ```
 //! One upstream session per application session, id and password untouched: its ephemerals are its own, and live through
-//! a restart of Remora that is shorter than the session timeout.
+//! a restart of Remora that is shorter than the session timeout. A door whose registry speaks another protocol has the
+//! embedded one behind it for sessions and all other nodes; lists come from the registry, publications go there.
 
 mod config;
 mod connection;
@@ -18,6 +19,7 @@ mod door;
 mod frozen;
 mod greeting;
 mod hold;
+mod kept;
 mod learn;
 mod line;
 mod list;
@@ -50,8 +52,6 @@ pub use self::stats::Stats;
 use crate::backend::Backend;
 use crate::chroot::Chroot;
 
-pub use self::paths::dir_of;
-
 /// The door, bound to its port.
 pub struct ZookeeperFacade {
     listener: TcpListener,
@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     reported_rules: Mutex<HashMap<String, Vec<UnappliedRule>>>,
     /// Roots below which services were seen; who lists one is an operator's tool.
     namespaces: Mutex<HashSet<String>>,
+    /// Services of which was said that the registry behind cannot hold them.
+    not_shared: Mutex<HashSet<String>>,
 }
 
 // As many roots as one shop can have; paths are the application's words.
@@ -98,6 +100,7 @@ impl ZookeeperFacade {
             sessions: Sessions::default(),
             reported_rules: Mutex::default(),
             namespaces: Mutex::new(HashSet::from(["/dubbo".to_owned(), "/sofa-rpc".to_owned()])),
+            not_shared: Mutex::default(),
             config,
         };
         Ok(Self {

@@ -89,8 +89,9 @@ impl Names {
             .any(|own| own.instance.port == port && own.target == *target)
     }
 
-    pub(super) fn is_learned(&self, registry_path: &str) -> bool {
-        self.learned.contains_key(registry_path)
+    /// The ephemeral that was found at `registry_path`.
+    pub(super) fn learned(&self, registry_path: &str) -> Option<&Own> {
+        self.learned.get(registry_path)
     }
 
     /// Takes the ephemeral that was found for this port.

@@ -10,12 +10,12 @@
 //! .../config/.../<key>.condition-router                      rules of the config centre
 //! /zookeeper/...                                             the server's own
 //! ```
-//! Whether a child's name or data is really Dubbo's is decided by the naming crate, not here.
-
-use std::sync::Arc;
+//! Whether a child's name or data is really a framework's is decided by the naming crate, not here.
 
 use remora_naming::dubbo_url;
 use remora_registry::Target;
+
+use crate::places;
 
 /// What a path is to the facade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) enum Shape<'a> {
     /// A rule in the config centre.
     Rule,
     /// An entry of a list of consumers.
-    Consumer { name: &'a str },
+    Consumer { service: &'a str, name: &'a str },
     /// `/zookeeper` and below.
     Frozen,
     /// `<namespace>/metadata/<application>/<revision>`.
@@ -80,7 +80,7 @@ impl Roots {
             return Shape::Other;
         };
         if dir == "consumers" && self.owns_service(above) && dubbo_url::is_provider_child(name) {
-            return Shape::Consumer { name };
+            return Shape::Consumer { service: above, name };
         }
         if above.ends_with("/metadata") && is_revision(name) {
             return Shape::Metadata {
@@ -107,15 +107,7 @@ impl Roots {
             return None;
         }
         let (namespace, service) = parent.rsplit_once('/')?;
-        let name = dubbo_url::decode_component(service).ok()?;
-        // A name that cannot be written back the same way would be followed at another path.
-        if dubbo_url::encode_component(&name) != service {
-            return None;
-        }
-        Some(Target::Service {
-            namespace: namespace_name(namespace),
-            name: name.into(),
-        })
+        places::service_target(namespace, service)
     }
 
     /// Whether `path` is `<namespace>/<service>` of an owned namespace.
@@ -130,20 +122,6 @@ impl Roots {
             None => true,
             Some(roots) => roots.iter().any(|root| root == namespace),
         }
-    }
-}
-
-/// The namespace of a list: its root as a path; `/` when services stand at the top.
-fn namespace_name(root: &str) -> Arc<str> {
-    if root.is_empty() { "/".into() } else { root.into() }
-}
-
-/// Where the list of `target` is kept. The inverse of `Roots::target`.
-pub fn dir_of(target: &Target) -> String {
-    let root = target.namespace().trim_end_matches('/');
-    match target {
-        Target::Service { name, .. } => format!("{root}/{}/providers", dubbo_url::encode_component(name)),
-        Target::Application { name, .. } => format!("{root}/{name}"),
     }
 }
 
@@ -179,10 +157,12 @@ mod tests {
             "/dubbo/a.B/providers",
             "/app1/dubbo/a.B/providers",
             "/a.B/providers",
+            "/sofa-rpc/a.B$C/providers",
+            "/shop/sofa-rpc/a.B/providers",
             "/services/shop",
         ] {
             assert_eq!(roots.shape(dir), Shape::Dir, "{dir}");
-            assert_eq!(dir_of(&roots.target(dir).unwrap()), dir);
+            assert_eq!(places::dir_of(&roots.target(dir).unwrap()), dir);
         }
         for other in [
             "/",
@@ -193,6 +173,10 @@ mod tests {
             "/services",
             "/services/",
             "//providers",
+            // Of SOFARPC: they set attributes of consumers, none names a provider's host.
+            "/sofa-rpc/a.B/configs",
+            "/sofa-rpc/a.B/overrides",
+            "/sofa-rpc/a.B/overrides/bolt%3A%2F%2F10.0.0.7%3Ftimeout%3D5",
         ] {
             assert_eq!(roots.shape(other), Shape::Other, "{other}");
         }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use remora_naming::{NamingError, application, dubbo_url, metadata};
-use remora_registry::{Instance, Outward, PublishError, ServiceKey, Target};
+use remora_registry::{Instance, PublishError, ServiceKey, Target};
 use tracing::{debug, info, warn};
 
 use super::door::{Door, Then};
+use super::kept::application_of;
 use super::line::Place;
 use super::names::Own;
 use super::paths::Shape;
+use crate::places;
 use crate::wire::request::{Create, SetData};
 use crate::wire::{CreateMode, ErrorCode, EventKind, Reply, Request, RequestHeader, Text};
 
@@ -87,7 +89,7 @@ impl Door {
     /// Publishes an entry with discovery and remembers both of its forms.
     fn publish_child(&mut self, path: &str, dir: &str, name: &str, data: &Bytes) -> Result<Own, Unchanged> {
         let own = self.own_form(dir, name, data)?;
-        self.state.name(own.instance.params.get("application"));
+        self.state.name(application_of(&own.target, &own.instance));
         if !self.state.names.insert(path, own.clone()) {
             return Err(Unchanged::Foreign);
         }
@@ -105,7 +107,7 @@ impl Door {
                 if !dubbo_url::is_provider_child(name) {
                     return Err(Unchanged::Foreign);
                 }
-                let instance = dubbo_url::parse_child(name)?;
+                let instance = places::parse_child(&target, name)?;
                 self.notice_release(instance.params.get("release"));
                 let outward = self.publish(&target, &instance)?;
                 let registry_name = dubbo_url::with_outward(name, &outward)?;
@@ -145,13 +147,6 @@ impl Door {
         })
     }
 
-    pub(super) fn publish(&self, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
-        self.state
-            .lease
-            .discovery()
-            .publish(self.state.lease.id(), target, instance)
-    }
-
     /// The reply to a create that was rewritten.
     pub(super) fn created(&mut self, app_path: &str, err: ErrorCode) {
         match err {
@@ -181,13 +176,10 @@ impl Door {
     }
 
     fn withdraw(&mut self, app_path: &str) {
-        let lease = self.lease();
-        let discovery = self.discovery();
         if let Some(own) = self.state.names.own_mut(app_path) {
             own.is_live = false;
-            for instance in std::iter::once(&own.instance).chain(&own.also) {
-                discovery.withdraw(lease, &own.target, instance);
-            }
+            let own = own.clone();
+            self.take_back(&own);
         }
     }
 

@@ -2,14 +2,15 @@
 //! What becomes of a request: relayed, rewritten, or answered here.
 
 use bytes::Bytes;
-use remora_naming::dubbo_url;
 use remora_registry::Client;
 
 use super::door::{Done, Door, Then};
+use super::kept::application_of;
 use super::line::Place;
 use super::list::Entry;
 use super::paths::Shape;
 use crate::chroot::set_path;
+use crate::places;
 use crate::wire::request::Create;
 use crate::wire::{Acl, ErrorCode, Reply, Request, RequestHeader, Seq, Stat, Text};
 
@@ -42,8 +43,8 @@ impl Door {
             Shape::Metadata { application, revision } => {
                 self.metadata_request(head, request, frame, application, revision);
             }
-            Shape::Consumer { name } => {
-                self.consumer_request(&request, name);
+            Shape::Consumer { service, name } => {
+                self.consumer_request(&request, &path, service, name);
                 self.relay(head, request, frame, Then::Relay);
             }
             Shape::RuleDir | Shape::Rule | Shape::Other => {
@@ -178,15 +179,25 @@ impl Door {
         true
     }
 
-    /// A consumer registers: its URL tells its name and its client library.
-    fn consumer_request(&mut self, request: &Request, name: &str) {
-        if !matches!(request, Request::Create(Create { .. })) {
+    /// A consumer registers: its URL tells its name, its client library, and which service of an interface it wants.
+    fn consumer_request(&mut self, request: &Request, path: &str, service: &str, name: &str) {
+        match request {
+            Request::Create(Create { .. }) => self.consumer_came(path, service, name),
+            Request::Delete { .. } => self.consumer_went(path),
+            _ => {}
+        }
+    }
+
+    pub(super) fn consumer_came(&mut self, path: &str, service: &str, name: &str) {
+        let Some(target) = self.shared.roots.target(&format!("{service}/providers")) else {
             return;
-        }
-        if let Ok(consumer) = dubbo_url::parse_child(name) {
-            self.state.name(consumer.params.get("application"));
-            self.notice_release(consumer.params.get("release"));
-        }
+        };
+        let Ok(consumer) = places::parse_child(&target, name) else {
+            return;
+        };
+        self.state.name(application_of(&target, &consumer));
+        self.notice_release(consumer.params.get("release"));
+        self.follow_service_of(path, &target, &consumer);
     }
 
     /// dubbo-go announces itself; what it was shown before is shown again in the form that it can dial.

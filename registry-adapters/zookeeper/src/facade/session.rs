@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use remora_registry::{Client, Lease, LeaseInfo};
+use remora_registry::{Client, Lease, LeaseInfo, Target};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) names: Names,
     /// Lists it reads.
     pub(super) views: HashMap<String, View>,
+    /// Its consumer nodes that want another service than the usual one of their interface, see `kept.rs`.
+    pub(super) wanted: HashMap<String, Target>,
     /// Lists of rules from which some were kept, with how many.
     pub(super) hidden_rules: HashMap<String, usize>,
     /// Paths on which an `exists` found nothing and set a watch, in the application's form.
@@ -60,6 +62,7 @@ impl State {
             is_detached: false,
             names: Names::default(),
             views: HashMap::new(),
+            wanted: HashMap::new(),
             hidden_rules: HashMap::new(),
             absent_watches: BTreeSet::new(),
             _counted: Raised::new(Arc::clone(stats), |stats| &stats.sessions),

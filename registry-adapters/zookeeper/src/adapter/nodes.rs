@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The list of an application: children of one node, an instance in the data of each. Dubbo changes the data in place, so
-//! each child is watched, too.
+//! Lists of which the children's data counts, so that each child is watched, too: an application's, where Dubbo keeps an
+//! instance in the data and changes it in place, and SOFARPC's, where the data says whether a provider is online.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use remora_naming::application;
-use remora_registry::Instance;
+use remora_registry::{Instance, Target};
 use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::follow::{Content, MAX_MALFORMED, Scope, children_or_none};
-use super::root;
+use super::sofa::SofaChildren;
 use crate::client::{Client, ClientError, Watcher};
+use crate::places::dir_of;
 use crate::wire::Stat;
 
-pub(super) struct ApplicationList {
+pub(super) struct NodeList {
     path: String,
+    children: Children,
     nodes: HashMap<Arc<str>, Node>,
     is_told: bool,
 }
@@ -29,17 +31,28 @@ struct Node {
 }
 
 #[derive(PartialEq)]
-enum NodeContent {
+pub(super) enum NodeContent {
     Instance(Arc<Instance>),
-    /// Not Dubbo's.
+    /// Not discovery's.
     Other,
     Malformed,
 }
 
-impl ApplicationList {
-    pub fn new(namespace: &str, name: &str) -> Self {
+/// What the children are.
+enum Children {
+    /// An application's instances.
+    Dubbo,
+    Sofa(SofaChildren),
+}
+
+impl NodeList {
+    pub fn new(target: &Target) -> Self {
         Self {
-            path: application_path(namespace, name),
+            path: dir_of(target),
+            children: match target {
+                Target::Application { .. } => Children::Dubbo,
+                Target::Service { .. } => Children::Sofa(SofaChildren::of(target)),
+            },
             nodes: HashMap::new(),
             is_told: false,
         }
@@ -102,10 +115,15 @@ impl ApplicationList {
 
     /// Says whether it changes the list.
     fn take_in(&mut self, name: Arc<str>, read: Result<(Bytes, Stat), ClientError>) -> bool {
-        let (data, stat) = match read {
-            Ok(read) => read,
-            Err(error) if error.is_no_node() => return self.nodes.remove(&name).is_some(),
-            Err(error) => {
+        let (data, stat) = match (read, &self.children) {
+            (Ok(read), _) => read,
+            (Err(error), _) if error.is_no_node() => return self.nodes.remove(&name).is_some(),
+            // The name says nearly everything.
+            (Err(_), Children::Sofa(sofa)) => {
+                let content = sofa.content(&name, &[], &Stat::default());
+                return self.put(name, (0, 0), content);
+            }
+            (Err(error), Children::Dubbo) => {
                 warn!(registry = "zookeeper", place = self.path, node = &*name, reason = error.reason(), %error, "instance cannot be read, skipped");
                 return self.put(name, (0, 0), NodeContent::Malformed);
             }
@@ -114,19 +132,25 @@ impl ApplicationList {
         if self.nodes.get(&name).is_some_and(|node| node.version == version) {
             return false;
         }
-        let content = if data.is_empty() {
-            NodeContent::Other
-        } else {
-            match application::parse(&name, &data) {
-                Ok(Some(instance)) => NodeContent::Instance(Arc::new(instance)),
-                Ok(None) => NodeContent::Other,
-                Err(error) => {
-                    warn!(registry = "zookeeper", place = self.path, node = &*name, reason = error.reason(), %error, "instance cannot be read, skipped");
-                    NodeContent::Malformed
-                }
-            }
+        let content = match &self.children {
+            Children::Sofa(sofa) => sofa.content(&name, &data, &stat),
+            Children::Dubbo => self.instance(&name, &data),
         };
         self.put(name, version, content)
+    }
+
+    fn instance(&self, name: &str, data: &[u8]) -> NodeContent {
+        if data.is_empty() {
+            return NodeContent::Other;
+        }
+        match application::parse(name, data) {
+            Ok(Some(instance)) => NodeContent::Instance(Arc::new(instance)),
+            Ok(None) => NodeContent::Other,
+            Err(error) => {
+                warn!(registry = "zookeeper", place = self.path, node = name, reason = error.reason(), %error, "instance cannot be read, skipped");
+                NodeContent::Malformed
+            }
+        }
     }
 
     fn put(&mut self, name: Arc<str>, version: (i64, i64), content: NodeContent) -> bool {
@@ -163,11 +187,15 @@ impl ApplicationList {
         malformed.sort_unstable();
         malformed.truncate(MAX_MALFORMED);
         foreign.sort_unstable();
-        Content {
+        let mut content = Content {
             instances,
             malformed,
             foreign,
+        };
+        if let Children::Sofa(sofa) = &self.children {
+            sofa.narrow(&mut content);
         }
+        content
     }
 
     fn is_in(&self, scope: &Scope, path: &str) -> bool {
@@ -180,9 +208,4 @@ impl ApplicationList {
     fn node_path(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
     }
-}
-
-/// Where the instances of an application stand.
-pub(super) fn application_path(namespace: &str, name: &str) -> String {
-    format!("{}/{name}", root(namespace))
 }
