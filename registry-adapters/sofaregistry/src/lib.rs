@@ -2,4 +2,6 @@
 //! SOFARegistry: its wire in both directions, a session-server facade, an adapter.
 #![forbid(unsafe_code)]
 
+pub mod adapter;
+pub mod client;
 pub mod wire;

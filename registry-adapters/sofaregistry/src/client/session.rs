@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The client's life: find a server, connect, serve, and again. Ends when it is stopped or its last handle is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::connection::{Connection, End, Question};
+use super::servers::{self, Endpoint, REFRESH_EVERY, Server};
+use super::{ClientError, ClientState, OnPush, Options};
+
+pub(super) struct Session {
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) options: Arc<Options>,
+    pub(super) on_push: Arc<OnPush>,
+    pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) state: watch::Sender<ClientState>,
+    pub(super) stop: CancellationToken,
+    /// The last list that anybody gave.
+    pub(super) servers: Vec<Server>,
+    pub(super) connections: u64,
+}
+
+impl Session {
+    pub(super) async fn run(mut self) {
+        // Failures since a connection held for a while.
+        let mut failures = 0;
+        loop {
+            let attempt = connect(self.endpoints.clone(), self.servers.clone(), Arc::clone(&self.options));
+            let Some((servers, opened)) = self.while_refusing(attempt).await else {
+                break;
+            };
+            self.servers = servers;
+            match opened {
+                Ok((stream, peer)) => {
+                    let opened_at = Instant::now();
+                    if let End::Closed = self.serve(stream, peer).await {
+                        break;
+                    }
+                    if opened_at.elapsed() >= self.options.reconnect_max {
+                        failures = 0;
+                    }
+                }
+                Err(cause) => self.lost(cause),
+            }
+            let pause = pause(&self.options, failures);
+            failures = failures.saturating_add(1);
+            if self.while_refusing(tokio::time::sleep(pause)).await.is_none() {
+                break;
+            }
+        }
+        self.state.send_replace(ClientState::Closed);
+        self.questions.close();
+        while let Ok(question) = self.questions.try_recv() {
+            let _ = question.answer.send(Err(ClientError::Closed));
+        }
+    }
+
+    async fn serve(&mut self, stream: TcpStream, peer: String) -> End {
+        self.connections += 1;
+        let number = self.connections;
+        info!(registry = "sofaregistry", peer, "connected to a session server");
+        self.state.send_replace(ClientState::Up {
+            connection: number,
+            peer: peer.as_str().into(),
+            since: std::time::Instant::now(),
+        });
+        let (options, on_push) = (Arc::clone(&self.options), Arc::clone(&self.on_push));
+        let mut connection = Connection::new(number, stream, peer, options, on_push);
+        let end = {
+            let refresh = refresh(&self.endpoints, &self.options, &mut self.servers);
+            tokio::select! {
+                end = connection.serve(&mut self.questions, &self.stop) => end,
+                () = refresh => End::Closed,
+            }
+        };
+        let cause: Arc<str> = end.to_string().into();
+        if let End::Closed = end {
+            connection.fail(|| ClientError::Closed);
+        } else {
+            self.lost(Arc::clone(&cause));
+            connection.fail(|| ClientError::Lost {
+                cause: Arc::clone(&cause),
+            });
+        }
+        end
+    }
+
+    /// Says that we are down, since when we first were.
+    fn lost(&self, cause: Arc<str>) {
+        debug!(registry = "sofaregistry", cause = &*cause, "no connection");
+        let since = match &*self.state.borrow() {
+            ClientState::Down { since, .. } => *since,
+            _ => std::time::Instant::now(),
+        };
+        self.state.send_replace(ClientState::Down { since, cause });
+    }
+
+    /// Does `work` and meanwhile answers every question that there is no connection. `None` when we are to end.
+    async fn while_refusing<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                done = &mut work => return Some(done),
+                question = self.questions.recv() => {
+                    let cause = match &*self.state.borrow() {
+                        ClientState::Down { cause, .. } => Arc::clone(cause),
+                        _ => "not connected yet".into(),
+                    };
+                    let _ = question?.answer.send(Err(ClientError::Lost { cause }));
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the list of servers new; an endpoint that goes with its session server cannot be asked any more. Never ends.
+async fn refresh(endpoints: &[Endpoint], options: &Arc<Options>, servers: &mut Vec<Server>) {
+    let mut tick = interval(REFRESH_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        if let Ok(list) = servers::ask(endpoints, options).await {
+            *servers = list;
+        }
+    }
+}
+
+/// Asks for the list and tries every server on it once. Gives the list for the next time.
+async fn connect(
+    endpoints: Vec<Endpoint>,
+    known: Vec<Server>,
+    options: Arc<Options>,
+) -> (Vec<Server>, Result<(TcpStream, String), Arc<str>>) {
+    let (servers, mut cause) = match servers::ask(&endpoints, &options).await {
+        Ok(servers) => (servers, "no session server".into()),
+        Err(cause) => (known, cause),
+    };
+    for server in servers::order(servers.clone()) {
+        let connect = TcpStream::connect((server.host.as_str(), server.port));
+        match timeout(options.connect_timeout, connect).await {
+            Ok(Ok(stream)) => {
+                // Replies and registrations are small; none may wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                return (servers, Ok((stream, server.to_string())));
+            }
+            Ok(Err(error)) => cause = format!("session server {server}: {error}").into(),
+            Err(_) => {
+                let waited = options.connect_timeout;
+                cause = format!("session server {server} took no connection within {waited:?}").into();
+            }
+        }
+    }
+    (servers, Err(cause))
+}
+
+/// Doubles with each failure, a random half of it.
+fn pause(options: &Options, failures: u32) -> Duration {
+    let full = options
+        .reconnect_min
+        .saturating_mul(1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX))
+        .min(options.reconnect_max);
+    full / 2 + (full / 2).mul_f64(fastrand::f64())
+}
