@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use remora_protocol::{Frame, FrameKind, Protocol, Sniff, StreamId};
+use remora_protocol::{DecodeError, Frame, FrameKind, Protocol, Sniff, StreamId};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::debug;
@@ -30,6 +30,8 @@ pub(super) struct Downstream {
     pub(super) opened: Instant,
     pub(super) callbacks: Callbacks,
     door: Arc<Door>,
+    /// That of its first frame.
+    dialect: Cell<Option<u8>>,
     in_flight: Cell<usize>,
     /// The peer sends no more, but waits for replies.
     is_half_closed: Cell<bool>,
@@ -49,6 +51,28 @@ impl Downstream {
 
     pub(super) fn side(&self) -> Side {
         self.door.side
+    }
+
+    /// What the peer speaks; 0 before its first frame.
+    pub(super) fn dialect(&self) -> u8 {
+        self.dialect.get().unwrap_or(0)
+    }
+
+    /// A peer gets its replies in the dialect of its first frame, from providers which do the same.
+    fn stays_in_dialect(&self, frame: &Frame) -> Result<(), DecodeError> {
+        let found = self.protocol().dialect(frame);
+        match self.dialect.get() {
+            Some(first) if first != found => Err(DecodeError::Mixed {
+                protocol: self.protocol().name(),
+                first,
+                found,
+            }),
+            Some(_) => Ok(()),
+            None => {
+                self.dialect.set(Some(found));
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn shard(&self) -> &Arc<CallShard> {
@@ -127,15 +151,16 @@ impl Downstream {
     pub(super) fn tend(&self, now: Instant) {
         self.wire.check_stalls(now);
         // Who has not spoken yet may not be of this protocol.
-        if self.wire.traffic().0 > 0 {
-            self.wire.keep_alive(now, || self.protocol().heartbeat(StreamId(0)));
+        if let Some(dialect) = self.dialect.get() {
+            let heartbeat = || self.protocol().heartbeat(dialect, StreamId(0));
+            self.wire.keep_alive(now, heartbeat);
         }
     }
 
     /// Tells the peer, once, to send no new calls here.
     pub(super) fn say_goaway(&self) {
         if !self.was_told.replace(true)
-            && let Some(goaway) = self.protocol().goaway()
+            && let Some(goaway) = self.protocol().goaway(self.dialect())
         {
             self.wire.send_bytes(&goaway);
         }
@@ -214,7 +239,10 @@ impl Downstream {
                     break Ok(());
                 }
                 match reader.next(&mut input, &**self.protocol(), worker.config.max_frame.bytes()) {
-                    Ok(Some(piece)) => self.take(worker, piece, now),
+                    Ok(Some(piece)) => match self.stays_in_dialect(piece.frame()) {
+                        Ok(()) => self.take(worker, piece, now),
+                        Err(error) => break Err(error),
+                    },
                     Ok(None) => break Ok(()),
                     Err(error) => break Err(error),
                 }
@@ -243,6 +271,7 @@ pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream
         opened: now,
         callbacks: Callbacks::default(),
         door,
+        dialect: Cell::new(None),
         in_flight: Cell::new(0),
         is_half_closed: Cell::new(false),
         application: RefCell::default(),

@@ -60,10 +60,12 @@ impl Call {
     }
 
     fn pick(&self, now: Instant) -> Option<Rc<Pool>> {
+        let dialect = self.from.dialect();
         let candidate = self
             .route
-            .pick(self.serialization, |addr| self.is_excluded(addr), now)?;
-        Some(self.from.own_pool(candidate).unwrap_or_else(|| candidate.pool.clone()))
+            .pick(self.serialization, dialect, |addr| self.is_excluded(addr), now)?;
+        let own = self.from.own_pool(candidate);
+        Some(own.unwrap_or_else(|| candidate.pool.in_dialect(dialect)))
     }
 }
 

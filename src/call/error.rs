@@ -153,9 +153,8 @@ impl CallError {
             Self::Unreachable { .. } => LocalReply::ConnectFailed,
             Self::Overloaded { .. } => LocalReply::Overloaded,
             // The application has run the call: nothing that says "nothing sent" may be answered.
-            Self::UpstreamClosed { .. } | Self::ReplyTooLong { .. } | Self::CutByDrain { .. } | Self::CallerGone => {
-                LocalReply::UpstreamClosed
-            }
+            Self::UpstreamClosed { .. } | Self::CutByDrain { .. } | Self::CallerGone => LocalReply::UpstreamClosed,
+            Self::ReplyTooLong { .. } => LocalReply::ReplyTooLong,
             Self::Timeout { .. } => LocalReply::Timeout,
             Self::TooLong { .. } => LocalReply::TooLong,
             Self::Unreadable { .. } => LocalReply::Malformed,

@@ -50,6 +50,15 @@ pub(super) enum Piece {
     TooLong(Frame, u64),
 }
 
+impl Piece {
+    /// The frame, or its head.
+    pub(super) fn frame(&self) -> &Frame {
+        match self {
+            Self::Frame(frame) | Self::TooLong(frame, _) => frame,
+        }
+    }
+}
+
 impl FrameReader {
     /// Whether a frame has begun and is not whole.
     pub(super) fn is_mid_frame(&self) -> bool {

@@ -56,13 +56,14 @@ impl LocalRoute {
     pub(super) fn pick(
         &self,
         serialization: Option<&str>,
+        dialect: u8,
         is_excluded: impl Fn(SocketAddr) -> bool,
         now: Instant,
     ) -> Option<&Candidate> {
         self.balancer.refresh(self.candidates.iter().map(|c| &*c.endpoint), now);
         let is_allowed = |c: &Candidate| !is_excluded(c.endpoint.addr);
         let reads = |c: &Candidate| serialization.is_none_or(|s| reads(&c.endpoint, s));
-        let is_usable = |c: &Candidate| c.pool.is_usable(now);
+        let is_usable = |c: &Candidate| c.pool.is_usable(dialect, now);
         if let Some(first) = self.balancer.pick().map(|i| &self.candidates[i])
             && is_allowed(first)
             && reads(first)

@@ -147,7 +147,8 @@ impl Protocol for LineProtocol {
         Pooling::Multiplex
     }
 
-    fn heartbeat(&self, id: StreamId) -> Option<Bytes> {
+    /// There is one kind of line, so every connection has the same dialect.
+    fn heartbeat(&self, _dialect: u8, id: StreamId) -> Option<Bytes> {
         Some(line("ping", id, ""))
     }
 
@@ -155,7 +156,7 @@ impl Protocol for LineProtocol {
         (heartbeat.kind == FrameKind::Heartbeat).then(|| line("pong", heartbeat.stream_id, ""))
     }
 
-    fn goaway(&self) -> Option<Bytes> {
+    fn goaway(&self, _dialect: u8) -> Option<Bytes> {
         Some(line("stop", StreamId(0), ""))
     }
 
@@ -352,7 +353,7 @@ mod tests {
 
     #[test]
     fn probes_are_answered_with_their_id() {
-        let ping = frame(&LineProtocol.heartbeat(StreamId(9)).unwrap());
+        let ping = frame(&LineProtocol.heartbeat(0, StreamId(9)).unwrap());
         let pong = frame(&LineProtocol.heartbeat_reply(&ping).unwrap());
         assert_eq!((pong.kind, pong.stream_id), (FrameKind::HeartbeatReply, StreamId(9)));
         assert!(LineProtocol.heartbeat_reply(&pong).is_none());
@@ -360,7 +361,7 @@ mod tests {
 
     #[test]
     fn goaway_and_resume_are_told() {
-        assert_eq!(frame(&LineProtocol.goaway().unwrap()).kind, FrameKind::GoAway);
+        assert_eq!(frame(&LineProtocol.goaway(0).unwrap()).kind, FrameKind::GoAway);
         assert_eq!(frame(&line("more", StreamId(0), "")).kind, FrameKind::Resume);
     }
 

@@ -32,6 +32,16 @@ pub enum DecodeError {
         /// What its bytes give.
         computed: u32,
     },
+    /// A frame in another dialect than the connection's first one, see `Protocol::dialect`.
+    #[error("{protocol} connection began in dialect {first} and goes on in {found}; one connection takes one version")]
+    Mixed {
+        /// The plugin's name.
+        protocol: &'static str,
+        /// Dialect of the first frame.
+        first: u8,
+        /// Dialect of this one.
+        found: u8,
+    },
     /// A length that must not be buffered and cannot be skipped either.
     #[error("{protocol} frame of {announced} bytes is over the limit of {max} and cannot be skipped")]
     TooLong {
@@ -51,6 +61,7 @@ impl DecodeError {
             Self::Magic { .. } => "bad_magic",
             Self::Head { .. } => "bad_head",
             Self::Checksum { .. } => "bad_checksum",
+            Self::Mixed { .. } => "mixed_dialects",
             Self::TooLong { .. } => "too_long",
         }
     }

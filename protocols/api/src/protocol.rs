@@ -41,6 +41,8 @@ pub enum Pooling {
 /// 4. When no reply can be had, [`local_reply`](Self::local_reply) makes one.
 /// 5. An idle connection gets a [`heartbeat`](Self::heartbeat), a draining one [`goaway`](Self::goaway).
 ///
+/// All frames on a connection have the [`dialect`](Self::dialect) of its first one.
+///
 /// No method may panic, whatever the bytes; none may allocate more than it was given plus a constant. All but `decode`
 /// may be called with any frame that `decode` of the same plugin gave, also with one of an unfitting kind.
 /// `examples/line_protocol.rs` implements and tests every method.
@@ -82,10 +84,18 @@ pub trait Protocol: Send + Sync + fmt::Debug + 'static {
     fn restamp(&self, head: &mut [u8], id: StreamId);
 
     /// The last four bytes of `frame` after it was restamped with `id`, for protocols whose frames end in a checksum
-    /// over the head. `None`: the tail does not depend on the id.
+    /// over the head. `None`: the tail does not depend on the id. Called for every frame that is written.
     fn restamped_trailer(&self, frame: &Frame, id: StreamId) -> Option<[u8; 4]> {
         let _ = (frame, id);
         None
+    }
+
+    /// The variant of the protocol that a frame is in, where peers answer on a connection in the variant of its first frame.
+    /// Calls of one dialect never share an upstream connection with those of another, and a downstream connection that
+    /// changes it is closed. 0 where there is only one.
+    fn dialect(&self, frame: &Frame) -> u8 {
+        let _ = frame;
+        0
     }
 
     /// How many low bits of a `StreamId` fit on the wire: 64 or 32.
@@ -98,14 +108,14 @@ pub trait Protocol: Send + Sync + fmt::Debug + 'static {
         Pooling::Multiplex
     }
 
-    /// A liveness probe to send when a connection was idle; `None` if the protocol has none.
-    fn heartbeat(&self, id: StreamId) -> Option<Bytes>;
+    /// A liveness probe to send when a connection of that dialect was idle; `None` if the protocol has none.
+    fn heartbeat(&self, dialect: u8, id: StreamId) -> Option<Bytes>;
 
     /// The answer to a peer's probe, with the probe's own stream id; `None` if `heartbeat` wants none or is none.
     fn heartbeat_reply(&self, heartbeat: &Frame) -> Option<Bytes>;
 
-    /// Tells the peer to send no new calls on this connection; `None` if the protocol cannot.
-    fn goaway(&self) -> Option<Bytes>;
+    /// Tells the peer of a connection of that dialect to send no new calls on it; `None` if the protocol cannot.
+    fn goaway(&self, dialect: u8) -> Option<Bytes>;
 
     /// An error reply to `request` in the provider's place, with the request's own stream id; `None` for frames that get
     /// no reply. `request` may be a head without its body (from [`Decoded::TooLong`]).

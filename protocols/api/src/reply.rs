@@ -18,6 +18,8 @@ pub enum LocalReply {
     Overloaded,
     /// The frame was longer than `max_frame_bytes`. Nothing was sent.
     TooLong,
+    /// The reply was longer than `max_frame_bytes`. The application has run the call.
+    ReplyTooLong,
     /// The body could not be read.
     Malformed,
     /// We are shutting down. Nothing was sent.
@@ -35,6 +37,7 @@ impl LocalReply {
             Self::Timeout => "timeout",
             Self::Overloaded => "overloaded",
             Self::TooLong => "too_long",
+            Self::ReplyTooLong => "reply_too_long",
             Self::Malformed => "malformed",
             Self::Draining => "draining",
         }
@@ -42,7 +45,7 @@ impl LocalReply {
 
     /// Whether the application surely did not see the call, so that another instance may be tried.
     pub fn nothing_sent(self) -> bool {
-        !matches!(self, Self::UpstreamClosed | Self::Timeout)
+        !matches!(self, Self::UpstreamClosed | Self::Timeout | Self::ReplyTooLong)
     }
 }
 

@@ -62,7 +62,7 @@ impl Protocol for Dubbo {
         head::restamp(head, id);
     }
 
-    fn heartbeat(&self, id: StreamId) -> Option<Bytes> {
+    fn heartbeat(&self, _: u8, id: StreamId) -> Option<Bytes> {
         Some(event::heartbeat(id))
     }
 
@@ -70,7 +70,7 @@ impl Protocol for Dubbo {
         event::heartbeat_reply(heartbeat)
     }
 
-    fn goaway(&self) -> Option<Bytes> {
+    fn goaway(&self, _: u8) -> Option<Bytes> {
         Some(event::goaway())
     }
 

@@ -20,8 +20,10 @@ pub(crate) fn of(reason: LocalReply) -> u8 {
         LocalReply::Overloaded => OVERLOADED,
         // As a provider answers a request that it cannot decode, or that is over its payload limit.
         LocalReply::TooLong | LocalReply::Malformed => BAD_REQUEST,
-        LocalReply::NoInstance | LocalReply::ConnectFailed | LocalReply::UpstreamClosed | LocalReply::Draining => {
-            SERVER_ERROR
-        }
+        LocalReply::NoInstance
+        | LocalReply::ConnectFailed
+        | LocalReply::UpstreamClosed
+        | LocalReply::ReplyTooLong
+        | LocalReply::Draining => SERVER_ERROR,
     }
 }

@@ -65,7 +65,7 @@ fn our_heartbeat_reply_is_the_one_that_peers_send() {
 fn our_goaway_is_the_one_that_providers_send() {
     for Golden { name, mut wire } in golden("readonly") {
         wire[4..12].fill(0);
-        assert_eq!(&Dubbo.goaway().unwrap()[..], wire, "{name}");
+        assert_eq!(&Dubbo.goaway(0).unwrap()[..], wire, "{name}");
     }
 }
 

@@ -207,7 +207,7 @@ fn restamp_leaves_a_short_slice_alone() {
 
 #[test]
 fn our_heartbeat_is_one() {
-    let frame = one(&Dubbo.heartbeat(StreamId(5)).unwrap());
+    let frame = one(&Dubbo.heartbeat(0, StreamId(5)).unwrap());
     assert_eq!(frame.wire, HEARTBEAT);
     let reply = one(&Dubbo.heartbeat_reply(&frame).unwrap());
     assert_eq!((reply.kind, reply.stream_id), (FrameKind::HeartbeatReply, StreamId(5)));

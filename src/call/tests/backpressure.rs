@@ -53,7 +53,7 @@ async fn answers_of_our_own_do_not_pile_up_for_a_reader_that_does_not_read() {
     });
     for unread in [
         request(1, "nobody follows it", b"").wire,
-        Mini.heartbeat(StreamId(1)).unwrap(),
+        Mini.heartbeat(0, StreamId(1)).unwrap(),
     ] {
         let mut slow = Peer::connect(path.egress).await;
         let many = unread.repeat(2000);

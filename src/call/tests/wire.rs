@@ -160,7 +160,7 @@ impl Protocol for Mini {
         }
     }
 
-    fn heartbeat(&self, id: StreamId) -> Option<Bytes> {
+    fn heartbeat(&self, _: u8, id: StreamId) -> Option<Bytes> {
         Some(frame(FrameKind::Heartbeat, 0, id.0, b"").wire)
     }
 
@@ -168,7 +168,7 @@ impl Protocol for Mini {
         Some(frame(FrameKind::HeartbeatReply, 0, heartbeat.stream_id.0, b"").wire)
     }
 
-    fn goaway(&self) -> Option<Bytes> {
+    fn goaway(&self, _: u8) -> Option<Bytes> {
         Some(frame(FrameKind::GoAway, 0, 0, b"").wire)
     }
 

@@ -30,6 +30,7 @@ pub(in crate::call) struct Upstream {
     pub(in crate::call) side: Side,
     pub(in crate::call) lane: Lane,
     pub(in crate::call) protocol: Arc<dyn Protocol>,
+    dialect: u8,
     /// The connection whose callbacks come back here.
     pub(in crate::call) owner: Option<Weak<super::super::connection::Downstream>>,
     pub(in crate::call) opened: Instant,
@@ -62,6 +63,7 @@ impl Upstream {
             side: pool.side,
             lane,
             protocol: pool.protocol.clone(),
+            dialect: pool.dialect,
             owner: pool.owner.clone(),
             opened: now,
             health: pool.health.clone(),
@@ -164,7 +166,10 @@ impl Upstream {
             self.wire.close_when_flushed(CloseReason::Idle);
             return;
         }
-        let heartbeat = || self.protocol.heartbeat(self.table.borrow_mut().spare_id());
+        let heartbeat = || {
+            let id = self.table.borrow_mut().spare_id();
+            self.protocol.heartbeat(self.dialect, id)
+        };
         self.wire.keep_alive(now, heartbeat);
         if self.in_flight() == 0 {
             self.table.borrow_mut().shrink();

@@ -25,11 +25,15 @@ pub(in crate::call) struct Pool {
     pub(in crate::call) addr: SocketAddr,
     pub(in crate::call) side: Side,
     pub(in crate::call) protocol: Arc<dyn Protocol>,
+    /// What its connections speak, see `Protocol::dialect`.
+    pub(in crate::call) dialect: u8,
     /// Shared by all pools of this worker to the instance.
     pub(in crate::call) health: Rc<Health>,
     /// The one connection that may use it, for callbacks; `None` if all may.
     pub(in crate::call) owner: Option<Weak<Downstream>>,
     connections: RefCell<Vec<Rc<Upstream>>>,
+    /// The pools of the same instance for other dialects, made when calls need them.
+    others: RefCell<Vec<Rc<Pool>>>,
     /// No further connection is asked for before.
     no_more_until: Cell<Option<Instant>>,
 }
@@ -55,24 +59,64 @@ impl Lane {
 }
 
 impl Pool {
+    fn new(addr: SocketAddr, side: Side, protocol: &Arc<dyn Protocol>) -> Self {
+        Self {
+            addr,
+            side,
+            protocol: protocol.clone(),
+            dialect: 0,
+            health: Rc::default(),
+            owner: None,
+            connections: RefCell::default(),
+            others: RefCell::default(),
+            no_more_until: Cell::new(None),
+        }
+    }
+
     /// A pool for one connection alone, to the same instance.
-    pub(in crate::call) fn own(self: &Rc<Self>, owner: &Rc<Downstream>) -> Rc<Self> {
+    pub(in crate::call) fn own(&self, owner: &Rc<Downstream>) -> Rc<Self> {
         Rc::new(Self {
-            addr: self.addr,
-            side: self.side,
-            protocol: self.protocol.clone(),
+            dialect: owner.dialect(),
             health: self.health.clone(),
             owner: Some(Rc::downgrade(owner)),
-            connections: RefCell::default(),
-            no_more_until: Cell::new(None),
+            ..Self::new(self.addr, self.side, &self.protocol)
         })
     }
 
-    /// Whether new calls may go there, as far as we know.
-    pub(in crate::call) fn is_usable(&self, now: Instant) -> bool {
-        let connections = self.connections.borrow();
-        let is_going_away = !connections.is_empty() && connections.iter().all(|c| c.is_going_away());
+    /// The pool of the same instance for a dialect.
+    pub(in crate::call) fn in_dialect(self: &Rc<Self>, dialect: u8) -> Rc<Self> {
+        if dialect == self.dialect {
+            return self.clone();
+        }
+        let mut others = self.others.borrow_mut();
+        if let Some(other) = others.iter().find(|other| other.dialect == dialect) {
+            return other.clone();
+        }
+        let other = Rc::new(Self {
+            dialect,
+            health: self.health.clone(),
+            ..Self::new(self.addr, self.side, &self.protocol)
+        });
+        others.push(other.clone());
+        other
+    }
+
+    /// Whether new calls of a dialect may go there, as far as we know.
+    pub(in crate::call) fn is_usable(&self, dialect: u8, now: Instant) -> bool {
+        let is_going_away = if dialect == self.dialect {
+            self.all_go_away()
+        } else {
+            let others = self.others.borrow();
+            others
+                .iter()
+                .any(|other| other.dialect == dialect && other.all_go_away())
+        };
         !is_going_away && !self.health.is_out(now)
+    }
+
+    fn all_go_away(&self) -> bool {
+        let connections = self.connections.borrow();
+        !connections.is_empty() && connections.iter().all(|c| c.is_going_away())
     }
 
     /// The connection for the next call. Calls fill one connection before the next is opened, because calls that share a
@@ -122,10 +166,9 @@ impl Pool {
         } else {
             config.max_connections_per_instance
         };
-        let all_go_away = !connections.is_empty() && connections.iter().all(|c| c.is_going_away());
         let is_limited = self.no_more_until.get().is_some_and(|until| Instant::now() < until);
         let is_full = staying >= max || (is_limited && self.is_connected());
-        !(is_opening || all_go_away || is_full)
+        !(is_opening || self.all_go_away() || is_full)
     }
 
     fn find(&self, fits: impl Fn(&Upstream) -> bool) -> Option<Rc<Upstream>> {
@@ -156,6 +199,14 @@ impl Pool {
         for connection in self.connections.borrow().iter() {
             connection.retire();
         }
+        for other in self.others.borrow().iter() {
+            other.retire();
+        }
+    }
+
+    /// Itself, then the pools for other dialects.
+    fn any_dialect(&self, fits: impl Fn(&Self) -> bool) -> bool {
+        fits(self) || self.others.borrow().iter().any(|other| fits(other))
     }
 
     /// Closes every connection at once.
@@ -176,22 +227,11 @@ pub(in crate::call) struct Pools {
 type InstanceKey = (SocketAddr, Side, &'static str);
 
 impl Pools {
-    /// The pool of an instance.
+    /// The pool of an instance for dialect 0, by which its others are found.
     pub(in crate::call) fn shared(&self, addr: SocketAddr, side: Side, protocol: &Arc<dyn Protocol>) -> Rc<Pool> {
         let mut pools = self.by_instance.borrow_mut();
         let pool = pools.entry((addr, side, protocol.name()));
-        let new = || {
-            Rc::new(Pool {
-                addr,
-                side,
-                protocol: protocol.clone(),
-                health: Rc::default(),
-                owner: None,
-                connections: RefCell::default(),
-                no_more_until: Cell::new(None),
-            })
-        };
-        pool.or_insert_with(new).clone()
+        pool.or_insert_with(|| Rc::new(Pool::new(addr, side, protocol))).clone()
     }
 
     /// Retires pools that no route holds, and probes instances whose time is up. Call about once a second.
@@ -201,9 +241,9 @@ impl Pools {
             let is_held = Rc::strong_count(pool) > 1;
             if !is_held {
                 pool.retire();
-            } else if pool.is_connected() {
+            } else if pool.any_dialect(Pool::is_connected) {
                 pool.health.connected();
-            } else if pool.health.wants_probe(now) && pool.connections.borrow().is_empty() {
+            } else if pool.health.wants_probe(now) && !pool.any_dialect(|pool| !pool.connections.borrow().is_empty()) {
                 probed.push(pool.clone());
             }
             is_held
