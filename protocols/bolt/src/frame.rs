@@ -67,6 +67,11 @@ impl Version {
             Self::V2 | Self::V2Crc => 2,
         }
     }
+
+    /// Offset of the stream id.
+    pub(crate) fn id_at(self) -> usize {
+        self.lead() + 4
+    }
 }
 
 /// The type byte.

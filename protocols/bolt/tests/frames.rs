@@ -5,27 +5,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use remora_bolt::frame::{Head, Kind, Parts, Version};
-use remora_bolt::{Reply, Request, decode, heartbeat, heartbeat_ack, status};
-use remora_protocol::{BytesMut, Decoded, Frame, FrameKind, StreamId};
+use remora_bolt::{Bolt, Reply, Request, decode, heartbeat, heartbeat_ack, status};
+use remora_protocol::{BytesMut, Decoded, FrameKind, Protocol, StreamId};
+
+mod support;
+
+use support::{LIMIT, frame as one, hex_bytes as hex};
 
 const VERSIONS: [Version; 3] = [Version::V1, Version::V2, Version::V2Crc];
-const LIMIT: usize = 1 << 20;
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
-}
-
-fn one(wire: &[u8]) -> Frame {
-    let mut input = BytesMut::from(wire);
-    match decode(&mut input, LIMIT).expect("a bolt frame") {
-        Decoded::Frame(frame) => {
-            assert!(input.is_empty());
-            frame
-        }
-        other => panic!("{other:?}"),
-    }
-}
 
 /// What bolt 1.6.10 and SOFARPC 5.13.2 wrote.
 #[test]
@@ -312,6 +299,16 @@ prop_compose! {
 }
 
 proptest! {
+    #[test]
+    fn a_crc_under_another_id_is_that_of_the_whole_frame(len in 0usize..20_000, seed: u8, from: u32, to: u32) {
+        let content: Vec<u8> = (0..len).map(|at| (at as u8).wrapping_mul(seed)).collect();
+        let request = Request { version: Version::V2Crc, id: from, class: "demo.Ask", content: &content, with_crc: true, ..Request::default() };
+        let frame = one(&request.to_frame().unwrap());
+        let expected = Request { id: to, ..request }.to_frame().unwrap();
+        let trailer = Bolt.restamped_trailer(&frame, StreamId(u64::from(to))).unwrap();
+        prop_assert_eq!(&trailer[..], &expected[expected.len() - 4..]);
+    }
+
     #[test]
     fn cuts_of_the_stream_change_nothing(
         frames in proptest::collection::vec(any_frame(), 1..8),
