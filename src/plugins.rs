@@ -56,3 +56,37 @@ impl Plugins {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remora_protocol::{Sniff, StreamId};
+
+    #[test]
+    fn no_two_protocols_claim_the_same_first_bytes() {
+        let plugins = Plugins::default().with_protocol(Arc::new(remora_bolt::Bolt));
+        for speaker in plugins.protocols() {
+            for dialect in 0..=u8::MAX {
+                let Some(first) = speaker.heartbeat(dialect, StreamId(1)) else {
+                    continue;
+                };
+                for protocol in plugins.protocols() {
+                    let expected = if protocol.name() == speaker.name() {
+                        Sniff::Yes
+                    } else {
+                        Sniff::No
+                    };
+                    let (told, teller) = (speaker.name(), protocol.name());
+                    assert_eq!(protocol.sniff(&first), expected, "{told} dialect {dialect} to {teller}");
+                }
+            }
+        }
+        for byte in 0..=u8::MAX {
+            for second in 0..=u8::MAX {
+                let first = [byte, second, 0, 0, 0, 0, 0, 0];
+                let claims = plugins.protocols().iter().filter(|p| p.sniff(&first) == Sniff::Yes);
+                assert!(claims.count() <= 1, "{first:02x?}");
+            }
+        }
+    }
+}

@@ -46,23 +46,33 @@ pub(super) async fn until(what: &str, mut fact: impl FnMut() -> bool) {
     .await;
 }
 
-/// One end of a connection that speaks the test protocol.
+/// One end of a connection, which speaks the test protocol unless told otherwise.
 pub(super) struct Peer {
     pub(super) stream: TcpStream,
     input: BytesMut,
+    protocol: Arc<dyn Protocol>,
 }
 
 impl Peer {
     pub(super) fn new(stream: TcpStream) -> Self {
+        Self::speaking(Arc::new(Mini), stream)
+    }
+
+    pub(super) fn speaking(protocol: Arc<dyn Protocol>, stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
             input: BytesMut::new(),
+            protocol,
         }
     }
 
     pub(super) async fn connect(addr: SocketAddr) -> Self {
-        Self::new(soon("connect", TcpStream::connect(addr)).await.unwrap())
+        Self::connect_speaking(Arc::new(Mini), addr).await
+    }
+
+    pub(super) async fn connect_speaking(protocol: Arc<dyn Protocol>, addr: SocketAddr) -> Self {
+        Self::speaking(protocol, soon("connect", TcpStream::connect(addr)).await.unwrap())
     }
 
     pub(super) async fn send(&mut self, frame: &Frame) {
@@ -73,7 +83,7 @@ impl Peer {
     pub(super) async fn next(&mut self) -> Option<Frame> {
         soon("a frame", async {
             loop {
-                match Mini.decode(&mut self.input, 1 << 30).unwrap() {
+                match self.protocol.decode(&mut self.input, 1 << 30).unwrap() {
                     Decoded::Frame(frame) => return Some(frame),
                     Decoded::Incomplete { .. } => {}
                     Decoded::TooLong { .. } => unreachable!(),
@@ -149,6 +159,7 @@ pub(super) fn dead_port() -> SocketAddr {
 
 /// A running call path with one egress.
 pub(super) struct Path {
+    protocol: &'static str,
     pub(super) egress: SocketAddr,
     pub(super) ingress: mpsc::Sender<IngressChange>,
     pub(super) routes: SharedRoutes,
@@ -163,6 +174,11 @@ impl Path {
     }
 
     pub(super) fn with_workers(config: Config, workers: usize) -> Self {
+        Self::speaking(Arc::new(Mini), config, workers)
+    }
+
+    pub(super) fn speaking(protocol: Arc<dyn Protocol>, config: Config, workers: usize) -> Self {
+        let name = protocol.name();
         let listener = StdListener::bind("127.0.0.1:0").unwrap();
         let egress = listener.local_addr().unwrap();
         let routes = SharedRoutes::default();
@@ -170,10 +186,10 @@ impl Path {
         let drain = CancellationToken::new();
         let (ingress, changes) = mpsc::channel(8);
         let handle = CallPath::start(Setup {
-            protocols: vec![Arc::new(Mini)],
+            protocols: vec![protocol],
             routes: routes.clone(),
             egress: vec![EgressListener {
-                protocol: "mini".into(),
+                protocol: name.into(),
                 listener,
             }],
             ingress: changes,
@@ -185,6 +201,7 @@ impl Path {
         })
         .unwrap();
         Self {
+            protocol: name,
             egress,
             ingress,
             routes,
@@ -196,7 +213,11 @@ impl Path {
 
     /// Replaces the routes: service name (or `name:version`) and addresses.
     pub(super) fn route(&self, services: &[(&str, &[SocketAddr])]) {
-        let endpoints = |addrs: &[SocketAddr]| addrs.iter().map(|addr| endpoint(*addr)).collect();
+        let endpoint = |addr: &SocketAddr| Endpoint {
+            protocol: self.protocol.into(),
+            ..endpoint(*addr)
+        };
+        let endpoints = |addrs: &[SocketAddr]| addrs.iter().map(endpoint).collect();
         self.route_endpoints(services.iter().map(|(name, addrs)| (*name, endpoints(addrs))).collect());
     }
 
@@ -218,7 +239,7 @@ impl Path {
         let listener = StdListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let open = IngressChange::Open(IngressListener {
-            protocol: "mini".into(),
+            protocol: self.protocol.into(),
             listener,
             app,
         });
