@@ -17,6 +17,7 @@ from .parts import JAVA, LINES, ROOT, Parts
 from .net import Network
 
 VERSIONS = {"2.6": "2.6.12", "2.7": "2.7.23", "3.1": "3.1.11", "3.3": "3.3.6"}
+SOFA_VERSIONS = {"s5.6": "5.6.5", "s5.13": "5.13.2"}
 GOLDEN = ROOT / "golden"
 # What a request's body holds -> the name of the frame. The first match counts.
 NAMES = [
@@ -167,7 +168,31 @@ def serialization(short, name, work):
     return book
 
 
+def sofa_sessions(short, work):
+    """The ZooKeeper sessions of a SOFARPC provider and consumer; the provider has a weight, a warm-up and a word of its own."""
+    version = SOFA_VERSIONS[short]
+    book = Book(f"sofarpc-{version}", f"captured on the wire from SOFARPC {version}, JDK 17, ZooKeeper 3.9.5, no proxy")
+    with Network() as network, Parts(work / f"golden-{short}") as parts:
+        registry, provider, consumer = network.host("zookeeper"), network.host("provider"), network.host("consumer")
+        keeper = parts.zookeeper(registry)
+        at_provider, at_consumer = capture.Capture(provider), capture.Capture(consumer)
+        served = parts.app(short, "provider", provider, keeper.url, "--services", "plain,g1,v2", "--weight", 50,
+                           "--parameters", "tag=blue,warmupTime=60000,warmupWeight=5")
+        served.event("ready", 40)
+        calling = parts.app(short, "consumer", consumer, keeper.url, "--mix", "echo,variants", "--calls", 20)
+        calling.event("end", 60)
+        calling.wait(40)
+        served.stop()
+        at_provider.stop()
+        at_consumer.stop()
+        zookeeper_sessions(at_provider.streams(2181), book, "provider")
+        zookeeper_sessions(at_consumer.streams(2181), book, "consumer")
+    return book
+
+
 def main(work):
+    for short in SOFA_VERSIONS:
+        print(f"SOFARPC {SOFA_VERSIONS[short]}: {len(sofa_sessions(short, work).written)} files", flush=True)
     for short in VERSIONS:
         print(f"{VERSIONS[short]}: {len(line(short, work).written)} files", flush=True)
     for short, name in (("3.3", "fastjson2"), ("3.1", "fastjson2"), ("2.7", "java"), ("2.6", "java")):

@@ -125,6 +125,10 @@ impl Door {
     }
 
     fn read_list(&mut self, head: RequestHeader, request: Request, frame: &Bytes, dir: &str) {
+        let services = self.unknown_services(dir);
+        if self.hold_until(head, &request, frame, &[], services) {
+            return;
+        }
         if !self.follow(dir) || self.state.views.get(dir).is_some_and(View::is_relayed) {
             return self.relay(head, request, frame, Then::Relay);
         }

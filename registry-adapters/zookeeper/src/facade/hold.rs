@@ -25,7 +25,19 @@ impl Door {
                 lists.extend(self.unknown_list(dir));
             }
         }
-        if lists.is_empty() {
+        self.hold_until(head, request, frame, dirs, lists)
+    }
+
+    /// Takes a request up again once these lists are known. `false` when they are, or when it has waited already.
+    pub(super) fn hold_until(
+        &mut self,
+        head: RequestHeader,
+        request: &Request,
+        frame: &Bytes,
+        dirs: &[String],
+        lists: Vec<watch::Receiver<Option<Arc<Snapshot>>>>,
+    ) -> bool {
+        if lists.is_empty() || self.held_place.is_some() {
             return false;
         }
         let place = self.line.reserve();

@@ -5,14 +5,27 @@
 //! and discovery keeps a publication of its own where the lists come from, as long as the node and the session last. A
 //! node that is not ephemeral is kept for its session, too: nobody could take it back later.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use remora_naming::sofa::{self, Service};
-use remora_registry::{Instance, Outward, PublishError, Target};
+use remora_registry::{Instance, Outward, PublishError, Snapshot, Target};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::door::Door;
 use super::names::Own;
+use crate::places;
+
+type List = watch::Receiver<Option<Arc<Snapshot>>>;
+
+/// A single service that an application follows.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// Where its interface's list is shown.
+    dir: String,
+    target: Target,
+    list: List,
+}
 
 impl Door {
     /// Publishes with discovery.
@@ -79,19 +92,26 @@ impl Door {
         };
         let is_usual = service == Service::of_interface(&service.interface, group);
         if !is_usual && self.state.wanted.len() < self.shared.config.max_lists {
-            let target = service.target();
-            drop(self.discovery().follow(self.lease(), &target));
-            self.state.wanted.insert(path.to_owned(), target);
+            let (dir, target) = (places::dir_of(target), service.target());
+            let list = self.discovery().follow(self.lease(), &target);
+            self.state.wanted.insert(path.to_owned(), Wanted { dir, target, list });
         }
+    }
+
+    /// The lists of single services that have to be known before the list of their interface, in `dir`, is shown.
+    pub(super) fn unknown_services(&self, dir: &str) -> Vec<List> {
+        let wanted = self.state.wanted.values();
+        let unknown = wanted.filter(|wanted| wanted.dir == dir && wanted.list.borrow().is_none());
+        unknown.map(|wanted| wanted.list.clone()).collect()
     }
 
     /// A consumer takes its node back.
     pub(super) fn consumer_went(&mut self, path: &str) {
-        let Some(target) = self.state.wanted.remove(path) else {
+        let Some(gone) = self.state.wanted.remove(path) else {
             return;
         };
-        if !self.state.wanted.values().any(|other| *other == target) {
-            self.discovery().unfollow(self.lease(), &target);
+        if !self.state.wanted.values().any(|other| other.target == gone.target) {
+            self.discovery().unfollow(self.lease(), &gone.target);
         }
     }
 }

@@ -302,14 +302,28 @@ impl Door {
     }
 
     fn adopt(&mut self, path: &str, mut own: Own) {
-        if let Some(learned) = self.state.names.learned(&own.registry_path).cloned() {
-            own.is_live = true;
-            let is_same = learned.instance.id == own.instance.id;
-            if self.state.names.insert(path, own) && !is_same {
-                // It was published as it stands in the registry; from now on as the application wrote it.
-                self.take_back(&learned);
+        match self.state.names.learned(&own.registry_path) {
+            Some(_) => {
+                own.is_live = true;
+                self.remember(path, own);
             }
+            // Another node at the same port; to know its form it was published.
+            None => self.take_back(&own),
         }
+    }
+
+    /// Remembers a name under which an application published. `false` when there is no room.
+    pub(super) fn remember(&mut self, path: &str, own: Own) -> bool {
+        let learned = self.state.names.learned(&own.registry_path).cloned();
+        let id = std::sync::Arc::clone(&own.instance.id);
+        if !self.state.names.insert(path, own) {
+            return false;
+        }
+        // It was published as it stands in the registry; from now on as the application wrote it.
+        if let Some(learned) = learned.filter(|learned| learned.instance.id != id) {
+            self.take_back(&learned);
+        }
+        true
     }
 }
 

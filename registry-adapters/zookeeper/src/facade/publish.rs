@@ -90,7 +90,7 @@ impl Door {
     fn publish_child(&mut self, path: &str, dir: &str, name: &str, data: &Bytes) -> Result<Own, Unchanged> {
         let own = self.own_form(dir, name, data)?;
         self.state.name(application_of(&own.target, &own.instance));
-        if !self.state.names.insert(path, own.clone()) {
+        if !self.remember(path, own.clone()) {
             return Err(Unchanged::Foreign);
         }
         if let Target::Service { namespace, .. } = &own.target {

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use remora_registry::{Client, Lease, LeaseInfo, Target};
+use remora_registry::{Client, Lease, LeaseInfo};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::dirs::View;
+use super::kept::Wanted;
 use super::names::Names;
 use super::stats::{Raised, Stats};
 
@@ -40,7 +41,7 @@ pub(super) struct State {
     /// Lists it reads.
     pub(super) views: HashMap<String, View>,
     /// Its consumer nodes that want another service than the usual one of their interface, see `kept.rs`.
-    pub(super) wanted: HashMap<String, Target>,
+    pub(super) wanted: HashMap<String, Wanted>,
     /// Lists of rules from which some were kept, with how many.
     pub(super) hidden_rules: HashMap<String, usize>,
     /// Paths on which an `exists` found nothing and set a watch, in the application's form.

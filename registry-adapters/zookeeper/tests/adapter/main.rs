@@ -7,6 +7,7 @@
 mod line;
 mod lists;
 mod publications;
+mod sofa;
 #[path = "../support/mod.rs"]
 mod support;
 

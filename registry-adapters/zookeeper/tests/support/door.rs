@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use remora_naming::{application, dubbo_url};
+use remora_naming::{application, dubbo_url, sofa};
 use remora_registry::{
-    BoxFuture, Client as Library, Discovery, Facade, Instance, LeaseId, LeaseInfo, Outward, PublishError, Snapshot,
-    Source, Target, UnappliedRule,
+    BoxFuture, Client as Library, Discovery, Facade, Instance, LeaseId, LeaseInfo, Outward, Params, PublishError,
+    Snapshot, Source, Target, UnappliedRule,
 };
 use remora_zookeeper::backend::{Backend, BackendError, Duplex, Embedded};
 use remora_zookeeper::embedded::{Options, Server};
@@ -29,9 +29,12 @@ pub struct Script {
     leases: AtomicU64,
     /// Added to the ingress port.
     pub moved_by: AtomicU16,
+    /// Why the registry behind can hold nothing.
+    pub holds_nothing: Mutex<Option<String>>,
 }
 
 pub const EGRESS: (&str, u16) = ("2130706433", 20882);
+pub const SOFA_EGRESS: (&str, u16) = ("127.0.0.1", 12220);
 
 impl Script {
     fn list(&self, target: &Target) -> watch::Sender<Option<Arc<Snapshot>>> {
@@ -92,7 +95,7 @@ impl Discovery for Script {
                 port: instance.port,
             });
         }
-        if &*instance.protocol != "dubbo" {
+        if !matches!(&*instance.protocol, "dubbo" | "bolt") {
             return Err(PublishError::Protocol {
                 protocol: instance.protocol.to_string(),
             });
@@ -106,13 +109,22 @@ impl Discovery for Script {
     }
 
     fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
-        self.publish(lease, target, instance)
+        let outward = self.publish(lease, target, instance)?;
+        self.note(format!("keep {target} {}:{}", instance.host, instance.port));
+        Ok(outward)
     }
+
     fn cannot_hold(&self, _: &Target) -> Option<String> {
-        None
+        self.holds_nothing.lock().unwrap().clone()
     }
-    fn withdraw(&self, _: LeaseId, _: &Target, instance: &Instance) {
+
+    fn withdraw(&self, _: LeaseId, target: &Target, instance: &Instance) {
         self.note(format!("withdraw {}", instance.port));
+        self.note(format!("withdraw {target} {}:{}", instance.host, instance.port));
+    }
+
+    fn unfollow(&self, _: LeaseId, target: &Target) {
+        self.note(format!("unfollow {target}"));
     }
 
     fn follow(&self, _: LeaseId, target: &Target) -> watch::Receiver<Option<Arc<Snapshot>>> {
@@ -128,6 +140,7 @@ impl Discovery for Script {
         let mut shown: Vec<Instance> = Vec::new();
         for instance in &snapshot.instances {
             let entry = match (&snapshot.target, &*instance.protocol) {
+                (_, "bolt") => sofa_at_egress(instance),
                 (_, protocol) if protocol != "dubbo" => Instance::clone(instance),
                 (Target::Service { .. }, _) => at_egress(instance, host),
                 (Target::Application { .. }, _) => {
@@ -158,6 +171,20 @@ fn at_egress(instance: &Instance, host: &str) -> Instance {
         EGRESS.1, instance.path, instance.path
     );
     provider(&url)
+}
+
+/// What SOFARPC's consumers are shown; one entry per unique id.
+fn sofa_at_egress(instance: &Instance) -> Instance {
+    let mut shown = Instance {
+        id: "".into(),
+        host: SOFA_EGRESS.0.into(),
+        port: SOFA_EGRESS.1,
+        params: Params::default(),
+        raw: "".into(),
+        ..Instance::clone(instance)
+    };
+    shown.id = sofa::child::print(&shown).into();
+    shown
 }
 
 /// A provider by its URL.
