@@ -164,7 +164,7 @@ fn route_keys_of_every_sofa_request_are_read() {
 
 fn camel(dashed: &str) -> String {
     let mut words = dashed.split('-');
-    let first = words.next().unwrap().to_owned();
+    let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |all, word| all + &word[..1].to_uppercase() + &word[1..])
 }
 
