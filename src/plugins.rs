@@ -51,8 +51,7 @@ impl Plugins {
     pub fn served(&self) -> Served {
         Served {
             protocols: self.protocols.iter().map(|protocol| protocol.name()).collect(),
-            registries: vec!["embedded", "zookeeper", "file"],
-            facades: vec!["zookeeper"],
+            registries: vec!["embedded", "zookeeper", "sofaregistry", "file"],
         }
     }
 }

@@ -99,7 +99,23 @@ fn a_wrong_configuration_is_answered_with_file_line_column_key_and_what_is_allow
         ),
         (
             "registry: nacos://h:8848\n",
-            "registry: nacos:// is not served by this version; allowed: embedded, zookeeper, file",
+            "registry: nacos:// is not served by this version; allowed: embedded, zookeeper",
+        ),
+        (
+            "facades: { mesh: { listen: 127.0.0.1:15020 } }\n",
+            "remora.yaml:1:28: facades.mesh.listen: 127.0.0.1:15020 is taken by admin.listen; allowed: a port of its own",
+        ),
+        (
+            "registries: [ { name: a, registry: embedded, facades: { dubbod: {} } } ]\nprotocols: { dubbo: off }\n",
+            "registries[0].facades.dubbod: needs protocols.dubbo, which is off",
+        ),
+        (
+            "facades: { mesh: { applications: [ { address: 10.0.0.5 } ] } }\n",
+            "facades.mesh.applications[0].address: 10.0.0.5 is no address of this host alone; allowed: one of 127.0.0.0/8",
+        ),
+        (
+            "facades: { dubbod: { app_port: {} } }\n",
+            "facades.dubbod.app_port: unknown key `app_port`; allowed: listen, app_ports",
         ),
         (
             "registry: embedded\nregistries: [ { name: a, registry: embedded } ]\n",
@@ -128,7 +144,7 @@ fn broken_yaml_and_an_absent_file_are_told_by_name() {
 }
 
 #[test]
-fn the_contract_loads_and_what_is_not_served_yet_is_reported() {
+fn the_contract_loads_and_what_is_served_is_told() {
     let (output, said) = check(
         "registry: zookeeper://shop:s3cret@h1:2181,h2:2181/chroot
 advertise: 10.0.0.5
@@ -149,16 +165,40 @@ workers: 1
     );
     assert_eq!(output.status.code(), Some(0), "{said}");
     for expected in [
-        "facades.mesh: not served by this version: nothing listens on 127.0.0.1:13330",
-        "facades.dubbod: not served by this version",
-        "facades.sofaregistry: not served by this version",
-        "protocols.bolt: not served by this version",
+        "# serves: mesh on 127.0.0.1:13330, in front of zookeeper://shop:***@h1:2181,h2:2181/chroot: SOFARPC registry mesh://",
+        "# serves: dubbod on 127.0.0.1:22222",
+        "# serves: sofaregistry on 127.0.0.1:9603 and 127.0.0.1:9600",
         "zookeeper://shop:***@h1:2181,h2:2181/chroot",
         "com.example.EchoService",
     ] {
         assert!(said.contains(expected), "{expected}\n{said}");
     }
     assert!(!said.contains("s3cret"), "{said}");
+}
+
+#[test]
+fn a_door_that_nobody_named_gives_way() {
+    let (output, said) = check("admin: { listen: 127.0.0.1:22222 }\nprotocols: { bolt: off }\n");
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for expected in [
+        "# note: facades.dubbod: not opened: 127.0.0.1:22222 is taken by admin.listen",
+        "dubbod: \"off\"",
+        "# serves: sofaregistry on",
+    ] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
+}
+
+#[test]
+fn doors_of_one_of_several_registries_are_off_unless_named() {
+    let (output, said) = check("registries: [ { name: a, registry: embedded, facades: { dubbod: {} } } ]\n");
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let doors: Vec<&str> = said.lines().filter(|line| line.contains(", in front of")).collect();
+    assert_eq!(doors.len(), 1, "{doors:?}");
+    assert!(
+        doors[0].contains("dubbod on 127.0.0.1:22222, in front of embedded"),
+        "{doors:?}"
+    );
 }
 
 #[test]

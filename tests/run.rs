@@ -20,7 +20,13 @@ struct Site {
 }
 
 impl Site {
+    /// As before there were doors for SOFARPC: those are not named.
     fn new() -> Self {
+        Self::with("", "")
+    }
+
+    /// With more facades and protocols.
+    fn with(facades: &str, protocols: &str) -> Self {
         let [admin, door, egress, ingress] = free_ports();
         let site = Self {
             dir: tempfile::tempdir().expect("a temporary directory"),
@@ -33,8 +39,8 @@ impl Site {
         // The range is next to nothing: no application registers here.
         let text = format!(
             "data_dir: {}\n\
-             facades: {{ zookeeper: {{ listen: {door} }} }}\n\
-             protocols: {{ dubbo: {{ egress: {egress}, ingress: {ingress}, ingress_range: {ingress_port}-{ingress_port} }} }}\n\
+             facades: {{ zookeeper: {{ listen: {door} }}{facades} }}\n\
+             protocols: {{ dubbo: {{ egress: {egress}, ingress: {ingress}, ingress_range: {ingress_port}-{ingress_port} }}{protocols} }}\n\
              admin: {{ listen: {admin} }}\n",
             site.dir.path().join("data").display()
         );
@@ -176,6 +182,48 @@ fn a_taken_port_is_named_with_the_key_that_changes_it() {
         let said = running.said();
         assert!(said.contains(&addr.to_string()) && said.contains(key), "{key}\n{said}");
     }
+}
+
+#[test]
+fn a_door_for_sofa_that_was_asked_for_must_be_had() {
+    let [taken, egress, ingress] = free_ports();
+    let _taken = TcpListener::bind(taken).expect("it was free a moment ago");
+    let bolt = |egress: SocketAddr, ingress: SocketAddr| format!(", bolt: {{ egress: {egress}, ingress: {ingress} }}");
+    for (facades, protocols, key) in [
+        (
+            format!(", mesh: {{ listen: {taken} }}"),
+            bolt(egress, ingress),
+            "facades.mesh.listen",
+        ),
+        (
+            format!(", dubbod: {{ listen: {taken} }}"),
+            String::new(),
+            "facades.dubbod.listen",
+        ),
+    ] {
+        let mut running = Site::with(&facades, &protocols).run();
+        assert_eq!(running.end().code(), Some(1), "{key}");
+        let said = running.said();
+        assert!(said.contains(&taken.to_string()) && said.contains(key), "{key}\n{said}");
+    }
+}
+
+#[test]
+fn a_door_that_nobody_named_is_left_out_where_its_port_is_taken() {
+    // By us, or by another test's Remora.
+    let _taken = TcpListener::bind("127.0.0.1:22222");
+    let site = Site::new();
+    let mut running = site.run();
+    assert!(site.ask("wait").status.success());
+    let page = text(&site.ask("status"));
+    assert!(!page.contains("dubbod"), "{page}");
+    assert!(site.ask("stop").status.success());
+    assert!(running.end().success());
+    let said = running.said();
+    assert!(
+        said.contains("note         facades.dubbod: left out: cannot listen on 127.0.0.1:22222"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! connections, the call path drains; last known lists go to disk; embedded registries close; admin goes last.
 
 mod banner;
+mod doors;
 mod error;
 mod figures;
 mod listen;
@@ -21,19 +22,19 @@ use std::time::{Duration, SystemTime};
 
 use prometheus_client::registry::Registry as MetricsRegistry;
 use remora_registry::{Discovery, Facade};
-use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::banner::Banner;
 pub use self::error::AppError;
+use self::listen::CallPorts;
 use self::registries::OpenRegistry;
 use crate::admin::{Admin, Views};
 use crate::call::{self, CallHandle, CallPath};
-use crate::config::{self, Config, Loaded};
-use crate::discovery::{Catalog, Desk, Setup, Tools};
+use crate::config::{self, Config, Loaded, Note};
+use crate::discovery::{Catalog, Desk};
 use crate::lifecycle::Readiness;
 use crate::metrics::{CallMetrics, DiscoveryMetrics};
 use crate::plugins::Plugins;
@@ -69,8 +70,10 @@ impl App {
     pub fn build(loaded: &Loaded, plugins: &Plugins, drain: CancellationToken) -> Result<Self, AppError> {
         let stop = CancellationToken::new();
         let stop_guard = stop.clone().drop_guard();
-        let config = &loaded.config;
-        let notes = config::check(loaded, &plugins.served()).map_err(AppError::Config)?;
+        let checked = config::check(loaded, &plugins.served()).map_err(AppError::Config)?;
+        let config = &checked.config;
+        let mut notes = checked.notes;
+        let is_optional = |key: &str| checked.optional.contains(key);
         let data_dir =
             config::data_dir(config.data_dir.as_deref()).map_err(|(path, cause)| AppError::DataDir { path, cause })?;
         let lock = lock(&data_dir.path)?;
@@ -79,22 +82,19 @@ impl App {
         let admin_addr = admin.local_addr().unwrap_or(config.admin.listen.0);
 
         let mut metrics = MetricsRegistry::default();
-        let setup = Setup {
-            advertise: config.advertise,
-            data_dir: Some(data_dir.path.clone()),
-            protocols: listen::protocols(config, plugins),
-            own_listeners: listen::own_listeners(config, admin_addr),
-            config: config.discovery.clone(),
-        };
-        let discovery_metrics = DiscoveryMetrics::new(&mut metrics);
-        let (catalog, ingress) = Catalog::open(
-            setup,
-            discovery_metrics,
-            Tools::default(),
-            Handle::current(),
-            stop.clone(),
+        let calls = CallPorts::open(
+            &listen::Site {
+                config,
+                plugins,
+                admin: admin_addr,
+                data_dir: &data_dir.path,
+                is_optional: &is_optional,
+            },
+            &DiscoveryMetrics::new(&mut metrics),
+            &stop,
         )?;
-        let egress = listen::egress(config, plugins, catalog.egress())?;
+        notes.extend(calls.notes);
+        let (config, catalog) = (&calls.config, calls.catalog);
 
         let readiness = Readiness::new(drain.clone());
         let mut registries = Vec::new();
@@ -109,9 +109,27 @@ impl App {
             );
             let has_lists = catalog.view().lists.iter().any(|list| list.registry == entry.name);
             readiness.watch_registry(&entry.name, opened.adapter.state(), has_lists);
-            if let Some(door) = opened.door.take() {
-                doors.push((door, Arc::clone(&desk) as Arc<dyn Discovery>));
-            }
+            let site = doors::Site {
+                config,
+                data_dir: &data_dir.path,
+                is_optional: &is_optional,
+                backend: opened.backend.take(),
+            };
+            let opened_doors = site.open(&entry)?;
+            let desk_of_doors = Arc::clone(&desk) as Arc<dyn Discovery>;
+            doors.extend(
+                opened_doors
+                    .facades
+                    .into_iter()
+                    .map(|door| (door, Arc::clone(&desk_of_doors))),
+            );
+            notes.extend(
+                opened_doors
+                    .left_out
+                    .into_iter()
+                    .map(|(key, error)| left_out(key, &error)),
+            );
+            opened.doors = opened_doors.open;
             published::start(config, &entry, desk, &stop);
             registries.push(opened);
         }
@@ -120,8 +138,8 @@ impl App {
         let call = CallPath::start(call::Setup {
             protocols: plugins.protocols().to_vec(),
             routes: Arc::clone(catalog.routes()),
-            egress,
-            ingress,
+            egress: calls.egress,
+            ingress: calls.ingress,
             config: config.call.clone(),
             workers: config.workers,
             metrics: call_metrics.clone(),
@@ -134,7 +152,7 @@ impl App {
         let banner = Banner {
             registries: registries.iter().map(|r| (r.name.clone(), r.url.clone())).collect(),
             facades: doors.iter().map(|(door, _)| door.banner()).collect(),
-            protocols: listen::banner(config, plugins, &catalog),
+            protocols: listen::banner(&calls.protocols, &catalog),
             data_dir: Some(data_dir),
             admin: admin_addr.to_string(),
             notes,
@@ -143,12 +161,7 @@ impl App {
             readiness: readiness.clone(),
             metrics: figures::page(metrics),
             catalog: views::catalog(Arc::clone(&catalog), &registries, SystemTime::now()),
-            connections: views::connections(
-                Arc::clone(&call),
-                call_metrics,
-                Arc::clone(&catalog),
-                listen::protocols(config, plugins),
-            ),
+            connections: views::connections(Arc::clone(&call), call_metrics, Arc::clone(&catalog), calls.protocols),
             config: effective(config),
             drain: drain.clone(),
         });
@@ -236,6 +249,15 @@ impl std::fmt::Debug for App {
         f.debug_struct("App")
             .field("admin", &self.admin_addr)
             .finish_non_exhaustive()
+    }
+}
+
+/// Tells of a door or protocol that nobody named and that cannot be had.
+fn left_out(key: &str, error: &dyn std::fmt::Display) -> Note {
+    warn!(key, %error, "left out: its port cannot be had, and the configuration does not name it");
+    Note {
+        key: key.to_owned(),
+        text: format!("left out: {error}; name it in the configuration to insist, or to say another port"),
     }
 }
 

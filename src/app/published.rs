@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use remora_naming::sofa;
 use remora_registry::{Instance, Lease, LeaseInfo};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -11,6 +12,8 @@ use tracing::warn;
 use crate::config::{Config, RegistryEntry};
 use crate::discovery::Desk;
 
+/// Name of applications that have none.
+const APPLICATION: &str = "remora-publish";
 /// Dubbo's default root in ZooKeeper.
 const NAMESPACE: &str = "/dubbo";
 
@@ -39,16 +42,16 @@ pub(super) fn start(config: &Config, entry: &RegistryEntry, desk: Arc<Desk>, sto
     });
 }
 
-/// The instance as its application would have registered it, with what Dubbo's consumers expect of a provider.
+/// The instance as its application would have registered it, with what consumers expect of a provider.
 fn own(entry: &remora_file::Entry) -> Instance {
     let mut own = entry.instance();
-    for (key, value) in [
-        ("side", "provider"),
-        ("dubbo", "2.0.2"),
-        ("application", "remora-publish"),
-    ] {
+    let expected: &[(&str, &str)] = match sofa::is_protocol(&entry.protocol) {
+        true => &[("appName", APPLICATION)],
+        false => &[("side", "provider"), ("dubbo", "2.0.2"), ("application", APPLICATION)],
+    };
+    for (key, value) in expected {
         if own.params.get(key).is_none() {
-            own.params.set(key, value);
+            own.params.set(key, *value);
         }
     }
     own

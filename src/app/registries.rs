@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Opens a configured registry: the adapter towards it and the door in front of it.
+//! Opens a configured registry: the adapter towards it, and what its ZooKeeper door shows.
 //!
-//! The door's backend is the registry itself where that is a ZooKeeper. Where it is not (a file), applications meet an
-//! embedded ZooKeeper: what they keep there is kept, and the lists they follow come from the registry.
+//! The ZooKeeper door's backend is the registry itself where that is a ZooKeeper. Where it is not, applications meet an
+//! embedded ZooKeeper: what they keep there is kept, the lists they follow come from the registry, and what they publish is
+//! published there by Remora if the registry takes it.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use remora_file::FileRegistry;
-use remora_registry::{Facade, Registry};
+use remora_registry::Registry;
+use remora_sofaregistry::adapter::{self as sofaregistry, SofaRegistry};
+use remora_sofaregistry::client::Endpoint;
 use remora_zookeeper::adapter::{self, ZookeeperRegistry};
 use remora_zookeeper::backend::{Backend, Embedded, Ensemble};
 use remora_zookeeper::embedded::{Options, Server};
-use remora_zookeeper::facade::{Stats, ZookeeperFacade};
 use remora_zookeeper::wire::request::Auth;
 use tokio_util::sync::CancellationToken;
 
 use super::AppError;
+use super::doors::OpenDoor;
 use crate::config::{RegistryEntry, RegistryUrl};
 
-/// A registry with its door.
+/// A registry.
 pub(super) struct OpenRegistry {
     /// Configured name.
     pub(super) name: String,
@@ -28,14 +30,14 @@ pub(super) struct OpenRegistry {
     pub(super) url: String,
     /// Towards the real registry.
     pub(super) adapter: Arc<dyn Registry>,
-    /// The ZooKeeper door, until it is served.
-    pub(super) door: Option<Box<dyn Facade>>,
-    /// Where the door listens.
-    pub(super) door_addr: Option<SocketAddr>,
-    /// What the door counts.
-    pub(super) stats: Option<Arc<Stats>>,
+    /// What a ZooKeeper door shows.
+    pub(super) backend: Option<Arc<dyn Backend>>,
+    /// The doors in front of it.
+    pub(super) doors: Vec<OpenDoor>,
     /// The adapter's session, which ends with the drain.
     session: Option<Arc<ZookeeperRegistry>>,
+    /// The adapter itself where it is one of SOFARegistry's.
+    pub(super) sofaregistry: Option<Arc<SofaRegistry>>,
     embedded: Option<Server>,
 }
 
@@ -45,60 +47,65 @@ impl OpenRegistry {
         if let Some(session) = &self.session {
             session.closed().await;
         }
+        if let Some(sofaregistry) = &self.sofaregistry {
+            sofaregistry.closed().await;
+        }
         if let Some(server) = self.embedded {
             server.close().await;
         }
     }
 }
 
-/// Opens a registry; its adapter's tasks end with `drain`. A registry that cannot be reached is no error.
+/// Opens a registry; its adapter's tasks end with `stop`. A registry that cannot be reached is no error.
 ///
 /// # Errors
-/// The door's port, the embedded registry's files, or an address that makes no sense.
-pub(super) fn open(
-    entry: &RegistryEntry,
-    data_dir: &Path,
-    drain: &CancellationToken,
-) -> Result<OpenRegistry, AppError> {
-    let (backend, embedded) = match &entry.registry {
-        RegistryUrl::Url { scheme, .. } if scheme == "zookeeper" => (ensemble(entry)?, None),
-        _ => {
-            let server = embedded(entry, data_dir)?;
-            (
-                Arc::new(Embedded::new(server.clone())) as Arc<dyn Backend>,
-                Some(server),
-            )
-        }
+/// The embedded registry's files, or an address that makes no sense.
+pub(super) fn open(entry: &RegistryEntry, data_dir: &Path, stop: &CancellationToken) -> Result<OpenRegistry, AppError> {
+    let scheme = entry.registry.scheme();
+    let is_zookeeper = matches!(scheme, "zookeeper" | "embedded");
+    let needs_server = scheme == "embedded" || (!is_zookeeper && entry.facades.zookeeper.on().is_some());
+    let server = match needs_server {
+        true => Some(embedded(entry, data_dir)?),
+        false => None,
     };
-    let mut session = None;
-    let adapter: Arc<dyn Registry> = match &entry.registry {
-        RegistryUrl::Url { scheme, path, .. } if scheme == "file" => {
-            Arc::new(FileRegistry::open(Path::new(path), drain.clone()))
+    let backend: Option<Arc<dyn Backend>> = match &server {
+        Some(server) => Some(Arc::new(Embedded::new(server.clone()))),
+        None if is_zookeeper => Some(ensemble(entry)?),
+        None => None,
+    };
+    let wrong = |cause: String| AppError::Registry {
+        name: entry.name.clone(),
+        cause,
+    };
+    let (mut session, mut sofaregistry) = (None, None);
+    let adapter: Arc<dyn Registry> = match (&entry.registry, &backend) {
+        (RegistryUrl::Url { path, .. }, _) if scheme == "file" => {
+            Arc::new(FileRegistry::open(Path::new(path), stop.clone()))
         }
-        _ => {
-            let adapter = ZookeeperRegistry::start(
-                &entry.name,
-                Arc::clone(&backend),
-                adapter_config(&entry.registry),
-                drain.clone(),
-            );
+        (_, Some(backend)) if is_zookeeper => {
+            let config = adapter_config(&entry.registry);
+            let adapter = ZookeeperRegistry::start(&entry.name, Arc::clone(backend), config, stop.clone());
             session = Some(Arc::clone(&adapter));
             adapter
         }
-    };
-    let door = match entry.facades.zookeeper.on() {
-        Some(door) => Some(ZookeeperFacade::bind(door.settings(), backend, &entry.name)?),
-        None => None,
+        (RegistryUrl::Url { hosts, .. }, _) if scheme == "sofaregistry" => {
+            let endpoints = Endpoint::parse_list(hosts).ok_or_else(|| wrong(format!("`{hosts}` names no hosts")))?;
+            let config = sofaregistry_config(&entry.registry);
+            let adapter = SofaRegistry::start(&entry.name, endpoints, config, stop.clone());
+            sofaregistry = Some(Arc::clone(&adapter));
+            adapter
+        }
+        _ => return Err(wrong(format!("no plugin for {scheme}://"))),
     };
     Ok(OpenRegistry {
         name: entry.name.clone(),
         url: entry.registry.to_string(),
         adapter,
-        door_addr: door.as_ref().map(ZookeeperFacade::local_addr),
-        stats: door.as_ref().map(ZookeeperFacade::stats),
-        door: door.map(|door| Box::new(door) as Box<dyn Facade>),
+        backend,
+        doors: Vec::new(),
         session,
-        embedded,
+        sofaregistry,
+        embedded: server,
     })
 }
 
@@ -106,6 +113,17 @@ pub(super) fn open(
 fn adapter_config(registry: &RegistryUrl) -> adapter::Config {
     let mut config = adapter::Config::default();
     config.session.auth = registry.credentials().map(Auth::digest);
+    config
+}
+
+fn sofaregistry_config(registry: &RegistryUrl) -> sofaregistry::Config {
+    let mut config = sofaregistry::Config::default();
+    if let Some(zone) = registry.setting("zone") {
+        zone.clone_into(&mut config.connection.zone);
+    }
+    if let Some(data_center) = registry.setting("dataCenter") {
+        data_center.clone_into(&mut config.connection.data_center);
+    }
     config
 }
 

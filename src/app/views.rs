@@ -31,7 +31,10 @@ pub(super) fn catalog(
         .map(|r| {
             (
                 r.name.clone(),
-                r.door_addr.iter().map(|addr| format!("zookeeper {addr}")).collect(),
+                r.doors
+                    .iter()
+                    .flat_map(|door| door.addrs.iter().map(|addr| format!("{} {addr}", door.name)))
+                    .collect(),
             )
         })
         .collect();

@@ -86,7 +86,7 @@ struct RunArgs {
     /// Configuration file (YAML); else $REMORA_CONFIG, else all defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The real registry: embedded, zookeeper://h1:2181,h2:2181/chroot, file:///path.yaml
+    /// The real registry: embedded, zookeeper://h1:2181,h2:2181/chroot, sofaregistry://h1:9603,h2:9603, file:///path.yaml
     #[arg(long, value_name = "URL", value_parser = RegistryParser)]
     registry: Option<RegistryUrl>,
     /// Published host; default: the one that the application registered

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the form of a configuration cannot say: names that exist, ports that do not collide, what this build serves.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use super::doors::{DoorApplication, Facades};
 use super::error::ConfigError;
 use super::load::Loaded;
-use super::model::{Facades, RegistryEntry};
+use super::model::{Config, RegistryEntry};
 use super::registry_url::RegistryUrl;
-use super::value::Door;
+use super::value::{Address, Door};
 
 /// What a build has plugins for.
 #[derive(Clone, Debug, Default)]
@@ -16,8 +18,6 @@ pub struct Served {
     pub protocols: Vec<&'static str>,
     /// Registry schemes, `embedded` among them.
     pub registries: Vec<&'static str>,
-    /// Facade names.
-    pub facades: Vec<&'static str>,
 }
 
 /// Something the operator should know that is no error.
@@ -35,30 +35,59 @@ impl std::fmt::Display for Note {
     }
 }
 
-/// In the contract of the configuration, but not in this version; such keys load and are reported, never ignored silently.
-const LATER_FACADES: [&str; 3] = ["mesh", "dubbod", "sofaregistry"];
-const LATER_PROTOCOLS: [&str; 1] = ["bolt"];
-const LATER_REGISTRIES: [&str; 2] = ["nacos", "sofaregistry"];
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What takes effect: doors and protocols that are left out are off.
+    pub config: Config,
+    /// What the operator should know.
+    pub notes: Vec<Note>,
+    /// Doors and protocols (`facades.mesh`) that nobody named: left out if their ports cannot be had.
+    pub optional: BTreeSet<&'static str>,
+}
+
+/// In the contract of the configuration, but not in this version.
+const LATER_REGISTRIES: [&str; 1] = ["nacos"];
+/// On unless said otherwise, and left out where their ports are taken and nobody named them: applications of other kinds,
+/// and further Remoras on this machine, must not suffer from them.
+const OPTIONAL: [&str; 4] = [
+    "protocols.bolt",
+    "facades.mesh",
+    "facades.dubbod",
+    "facades.sofaregistry",
+];
+/// A door that is of no use without a protocol.
+const NEEDS: [(&str, &str); 2] = [
+    ("facades.mesh", "protocols.bolt"),
+    ("facades.dubbod", "protocols.dubbo"),
+];
 
 /// Checks a configuration against what this build serves.
 ///
 /// # Errors
 /// Every problem found, each with its place and key.
-pub fn check(loaded: &Loaded, served: &Served) -> Result<Vec<Note>, Vec<ConfigError>> {
+pub fn check(loaded: &Loaded, served: &Served) -> Result<Checked, Vec<ConfigError>> {
     let mut checker = Checker {
         loaded,
         served,
         errors: Vec::new(),
         notes: Vec::new(),
         ports: Vec::new(),
+        config: loaded.config.clone(),
+        optional: BTreeSet::new(),
     };
+    checker.optional();
     checker.registries();
     checker.protocols();
     checker.publish();
     checker.rest();
     checker.port_collisions();
     match checker.errors.is_empty() {
-        true => Ok(checker.notes),
+        true => Ok(Checked {
+            config: checker.config,
+            notes: checker.notes,
+            optional: checker.optional,
+        }),
         false => Err(checker.errors),
     }
 }
@@ -69,6 +98,9 @@ struct Checker<'a> {
     errors: Vec<ConfigError>,
     notes: Vec<Note>,
     ports: Vec<(String, SocketAddr)>,
+    /// What takes effect.
+    config: Config,
+    optional: BTreeSet<&'static str>,
 }
 
 impl Checker<'_> {
@@ -88,11 +120,72 @@ impl Checker<'_> {
         });
     }
 
+    /// Finds what nobody named, and turns off what is of no use without something that is off.
+    fn optional(&mut self) {
+        let config = &self.loaded.config;
+        let is_short_form = config.registries.is_empty();
+        let is_served = |protocol: &str| self.served.protocols.contains(&protocol);
+        for key in OPTIONAL {
+            let is_named = self.loaded.is_given(key) || (key.starts_with("facades.") && !is_short_form);
+            if !is_named && !self.is_needed(key) {
+                self.optional.insert(key);
+            }
+        }
+        if self.optional.contains("protocols.bolt") && !is_served("bolt") {
+            self.config.protocols.0.insert("bolt".to_owned(), Door::Off);
+        }
+        self.needs();
+    }
+
+    /// Whether something that was asked for needs this protocol.
+    fn is_needed(&self, protocol: &str) -> bool {
+        let config = &self.loaded.config;
+        let by_door = NEEDS
+            .iter()
+            .any(|(door, needed)| *needed == protocol && self.loaded.is_given(door));
+        let by_entry = protocol == "protocols.bolt" && config.registries.iter().any(|r| r.facades.mesh.on().is_some());
+        let by_publish = config
+            .publish
+            .iter()
+            .any(|p| protocol.strip_prefix("protocols.") == Some(&p.protocol));
+        by_door || by_entry || by_publish
+    }
+
+    /// Turns off optional doors whose protocol is off; a named one cannot do without.
+    fn needs(&mut self) {
+        for (door, protocol) in NEEDS {
+            let is_served = |name: &str| self.served.protocols.contains(&name);
+            if is_on(&self.config, protocol) || !protocol.strip_prefix("protocols.").is_some_and(is_served) {
+                continue;
+            }
+            if self.config.registries.is_empty() && is_on(&self.config, door) {
+                match self.optional.contains(door) {
+                    true => turn_off(&mut self.config, door),
+                    false => self.wrong(door, format!("needs {protocol}, which is off")),
+                }
+            }
+            for at in 0..self.config.registries.len() {
+                let facades = self.config.registries.get(at).map(|entry| &entry.facades);
+                let has_door = facades.is_some_and(|f| match door {
+                    "facades.mesh" => f.mesh.on().is_some(),
+                    _ => f.dubbod.on().is_some(),
+                });
+                if has_door {
+                    self.wrong(
+                        format!("registries[{at}].{door}"),
+                        format!("needs {protocol}, which is off"),
+                    );
+                }
+            }
+        }
+    }
+
     fn registries(&mut self) {
         let config = &self.loaded.config;
         if config.registries.is_empty() {
             self.registry_url("registry".to_owned(), &config.registry);
-            self.facades("facades", &config.facades);
+            let facades = self.config.facades.clone();
+            self.facades("facades", &facades);
             return;
         }
         for short in ["registry", "facades"] {
@@ -127,9 +220,7 @@ impl Checker<'_> {
         }
         self.registry_url(format!("{key}.registry"), &entry.registry);
         self.facades(&format!("{key}.facades"), &entry.facades);
-        let has_door =
-            entry.facades.zookeeper.on().is_some() || entry.facades.others.values().any(|d| d.on().is_some());
-        if !has_door {
+        if !entry.facades.has_any() {
             self.note(
                 format!("{key}.facades"),
                 "no facade: no application can come in to this registry",
@@ -160,16 +251,9 @@ impl Checker<'_> {
 
     fn facades(&mut self, key: &str, facades: &Facades) {
         if let Door::On(door) = &facades.zookeeper {
-            let key = format!("{key}.zookeeper.listen");
-            if !door.listen.0.ip().is_loopback() {
-                self.note(
-                    &key,
-                    format!("{} is open to other hosts: anyone there can publish", door.listen),
-                );
-            }
-            self.ports.push((key.clone(), door.listen.0));
+            self.door_port(format!("{key}.zookeeper.listen"), door.listen.0);
             if let Some(raw) = door.raw {
-                let key = key.replace(".listen", ".raw");
+                let key = format!("{key}.zookeeper.raw");
                 if !raw.0.ip().is_loopback() {
                     self.note(
                         &key,
@@ -179,38 +263,58 @@ impl Checker<'_> {
                 self.ports.push((key, raw.0));
             }
         }
-        for (name, door) in &facades.others {
-            let key = format!("{key}.{name}");
-            let is_later = LATER_FACADES.contains(&name.as_str());
-            if !is_later {
-                let allowed = self.served.facades.join(", ");
-                self.wrong(
-                    key,
-                    format!("unknown key `{name}`; allowed: {allowed}, {}", LATER_FACADES.join(", ")),
+        if let Door::On(door) = &facades.mesh {
+            let key = format!("{key}.mesh");
+            self.http_door(&key, door.listen, &door.applications);
+            let egress = self.config.protocols.0.get("bolt").and_then(Door::on).map(|p| p.egress);
+            if let Some(egress) = egress.filter(|egress| egress.0.port() != SOFARPC_EGRESS) {
+                let text = format!(
+                    "SOFARPC calls port {SOFARPC_EGRESS} of this host, whatever is said here; protocols.bolt.egress is {egress}"
                 );
-                continue;
+                self.note(&key, text);
             }
-            let Door::On(door) = door else { continue };
-            if door.session.is_some() && name != "sofaregistry" {
-                self.wrong(format!("{key}.session"), "unknown key `session`; allowed: listen");
+        }
+        if let Door::On(door) = &facades.dubbod {
+            self.http_door(&format!("{key}.dubbod"), door.listen, &door.applications);
+        }
+        if let Door::On(door) = &facades.sofaregistry {
+            for (port, addr) in [("listen", door.listen), ("session", door.session)] {
+                self.door_port(format!("{key}.sofaregistry.{port}"), addr.0);
             }
-            self.note(
-                key,
-                format!("not served by this version: nothing listens on {}", door.listen),
-            );
         }
     }
 
+    fn http_door(&mut self, key: &str, listen: Address, applications: &[DoorApplication]) {
+        self.door_port(format!("{key}.listen"), listen.0);
+        for (at, application) in applications.iter().enumerate() {
+            let key = format!("{key}.applications[{at}].address");
+            if !application.address.is_loopback() {
+                let text = format!(
+                    "{} is no address of this host alone; allowed: one of 127.0.0.0/8",
+                    application.address
+                );
+                self.wrong(key.clone(), text);
+            }
+            self.ports
+                .push((key, SocketAddr::new(application.address, listen.0.port())));
+        }
+    }
+
+    fn door_port(&mut self, key: String, addr: SocketAddr) {
+        if !addr.ip().is_loopback() {
+            self.note(&key, format!("{addr} is open to other hosts: anyone there can publish"));
+        }
+        self.ports.push((key, addr));
+    }
+
     fn protocols(&mut self) {
-        for (name, door) in &self.loaded.config.protocols.0 {
+        let protocols = self.config.protocols.clone();
+        for (name, door) in &protocols.0 {
             let key = format!("protocols.{name}");
             let Door::On(ports) = door else { continue };
-            if LATER_PROTOCOLS.contains(&name.as_str()) && !self.served.protocols.contains(&name.as_str()) {
-                let text = format!(
-                    "not served by this version: nothing listens on {} and {}",
-                    ports.egress, ports.ingress
-                );
-                self.note(key, text);
+            if name == "bolt" && !self.served.protocols.contains(&"bolt") {
+                self.note(&key, "not served by this build");
+                turn_off(&mut self.config, &key);
                 continue;
             }
             if !self.served.protocols.contains(&name.as_str()) {
@@ -285,15 +389,74 @@ impl Checker<'_> {
     }
 
     fn port_collisions(&mut self) {
-        let ports = std::mem::take(&mut self.ports);
-        for (at, (key, addr)) in ports.iter().enumerate() {
-            let taken = ports.iter().take(at).find(|(_, earlier)| collide(*earlier, *addr));
-            if let Some((other, _)) = taken {
-                self.wrong(
-                    key.clone(),
-                    format!("{addr} is taken by {other}; allowed: a port of its own"),
-                );
+        let mut ports = std::mem::take(&mut self.ports);
+        // Defaults first, so that a collision is told of what somebody wrote; what may give way comes last.
+        ports.sort_by_key(|(key, _)| (self.optional_of(key).is_some(), self.loaded.is_given(key)));
+        let mut held: Vec<(String, SocketAddr)> = Vec::new();
+        for (key, addr) in ports {
+            let optional = self.optional_of(&key);
+            if optional.is_some_and(|door| !is_on(&self.config, door)) {
+                continue;
             }
+            let taken = held.iter().find(|(_, earlier)| collide(*earlier, addr));
+            match (taken, optional) {
+                (None, _) => held.push((key, addr)),
+                (Some((other, _)), Some(door)) => {
+                    let text = format!("not opened: {addr} is taken by {other}");
+                    self.note(door, text);
+                    turn_off(&mut self.config, door);
+                    self.needs();
+                }
+                (Some((other, _)), None) => {
+                    let text = format!("{addr} is taken by {other}; allowed: a port of its own");
+                    self.wrong(key, text);
+                }
+            }
+        }
+    }
+
+    /// The optional door or protocol that a key belongs to.
+    fn optional_of(&self, key: &str) -> Option<&'static str> {
+        let belongs = |door: &str| key.strip_prefix(door).is_some_and(|rest| rest.starts_with('.'));
+        self.optional.iter().copied().find(|door| belongs(door))
+    }
+}
+
+fn is_on(config: &Config, key: &str) -> bool {
+    match key {
+        "facades.mesh" => config.facades.mesh.on().is_some(),
+        "facades.dubbod" => config.facades.dubbod.on().is_some(),
+        "facades.sofaregistry" => config.facades.sofaregistry.on().is_some(),
+        protocol => {
+            let name = protocol.trim_start_matches("protocols.");
+            config.protocols.0.get(name).is_some_and(|p| p.on().is_some())
+        }
+    }
+}
+
+/// Turns a protocol that cannot be had off, and the doors that are of no use without it; gives those doors.
+pub fn leave_out(config: &mut Config, protocol: &str) -> Vec<&'static str> {
+    turn_off(config, protocol);
+    let doors: Vec<&str> = NEEDS
+        .iter()
+        .filter(|(door, needed)| *needed == protocol && is_on(config, door))
+        .map(|(door, _)| *door)
+        .collect();
+    for door in &doors {
+        turn_off(config, door);
+    }
+    doors
+}
+
+/// Turns an optional door or protocol off.
+fn turn_off(config: &mut Config, key: &str) {
+    match key {
+        "facades.mesh" => config.facades.mesh = Door::Off,
+        "facades.dubbod" => config.facades.dubbod = Door::Off,
+        "facades.sofaregistry" => config.facades.sofaregistry = Door::Off,
+        protocol => {
+            let name = protocol.trim_start_matches("protocols.");
+            config.protocols.0.insert(name.to_owned(), Door::Off);
         }
     }
 }
@@ -304,5 +467,7 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && overlaps(one.ip(), other.ip())
 }
 
+/// Compiled into SOFARPC (`MeshConstants.TCP_PORT`).
+const SOFARPC_EGRESS: u16 = 12220;
 /// More threads than any machine's cores are a slip of the finger.
 const MAX_WORKERS: usize = 256;

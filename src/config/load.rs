@@ -32,7 +32,8 @@ pub struct Loaded {
     /// The values.
     pub config: Config,
     file: Option<(String, Keys)>,
-    environment: Vec<(&'static str, String)>,
+    /// Top-level key, the variable's name, the keys in its text.
+    environment: Vec<(&'static str, String, Keys)>,
     flags: Vec<(&'static str, &'static str)>,
 }
 
@@ -61,7 +62,7 @@ impl Loaded {
         if let Some((_, flag)) = self.flags.iter().find(|(top, _)| covers(top)) {
             return Place::Flag(flag);
         }
-        if let Some((_, name)) = self.environment.iter().find(|(top, _)| covers(top)) {
+        if let Some((_, name, _)) = self.environment.iter().find(|(top, ..)| covers(top)) {
             return Place::Environment(name.clone());
         }
         match &self.file {
@@ -81,7 +82,13 @@ impl Loaded {
     pub fn is_given(&self, key: &str) -> bool {
         match self.place(key) {
             Place::File { .. } => self.file.as_ref().is_some_and(|(_, keys)| keys.holds(key)),
-            Place::Environment(_) | Place::Flag(_) => true,
+            Place::Environment(variable) => {
+                let mut variables = self.environment.iter();
+                let found = variables.find(|(_, name, _)| *name == variable);
+                let rest = found.and_then(|(top, ..)| key.strip_prefix(top)).unwrap_or_default();
+                rest.is_empty() || found.is_some_and(|(.., keys)| keys.holds(rest.trim_start_matches('.')))
+            }
+            Place::Flag(_) => true,
             Place::Default => false,
         }
     }
@@ -203,7 +210,7 @@ fn lay_environment(loaded: &mut Loaded, environment: impl Fn(&str) -> Option<Str
             if let Some(text) = environment(&name).filter(|text| !text.is_empty()) {
                 loaded.config.$key = read(&text, |_, _| Place::Environment(name.clone()))
                     .map_err(|error| under(stringify!($key), error))?;
-                loaded.environment.push((stringify!($key), name));
+                loaded.environment.push((stringify!($key), name, Keys::of(&text)));
             }
         })*};
     }

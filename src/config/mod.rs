@@ -6,19 +6,23 @@
 
 mod check;
 mod data_dir;
+mod doors;
 mod error;
 mod keys;
 mod load;
 mod model;
 mod registry_url;
+mod serves;
 mod value;
 
-pub use check::{Note, Served, check};
+pub use check::{Checked, Note, Served, check, leave_out};
 pub use data_dir::{DataDir, data_dir};
+pub use doors::{DoorApplication, DubbodDoor, Facades, MeshDoor, SofaRegistryDoor, ZooKeeperDoor};
 pub use error::{ConfigError, Place};
 pub use load::{Loaded, Overrides, load};
-pub use model::{Config, Facades, OtherDoor, ProtocolPorts, Protocols, RegistryEntry, ZooKeeperDoor};
+pub use model::{Config, ProtocolPorts, Protocols, RegistryEntry};
 pub use registry_url::RegistryUrl;
+pub use serves::serves;
 pub use value::{Address, ByteSize, Door, PortRange, Span, ValueError};
 
 pub(crate) use value::text_value;

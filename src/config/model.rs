@@ -8,12 +8,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use remora_zookeeper::facade;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::doors::Facades;
 use super::registry_url::RegistryUrl;
-use super::value::{Address, ByteSize, Door, PortRange, Span};
+use super::value::{Address, Door, PortRange};
 use crate::{admin, call, discovery, lifecycle};
 
 /// The whole configuration.
@@ -95,145 +95,20 @@ pub struct RegistryEntry {
     pub name: String,
     /// The real registry.
     pub registry: RegistryUrl,
-    /// Its doors. There are no defaults here: two registries cannot share a port.
-    #[serde(default = "Facades::none")]
+    /// Its doors. One that is not named is off: two registries cannot share a port.
+    #[serde(default = "Facades::none", deserialize_with = "Facades::named")]
     pub facades: Facades,
 }
 
-/// The doors by which applications come in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Facades {
-    /// The ZooKeeper door.
-    pub zookeeper: Door<ZooKeeperDoor>,
-    /// Doors that other plugins, or later versions, serve: `mesh`, `dubbod`, `sofaregistry`.
-    #[serde(flatten)]
-    pub others: BTreeMap<String, Door<OtherDoor>>,
-}
-
-impl Default for Facades {
-    fn default() -> Self {
-        Self {
-            zookeeper: Door::On(ZooKeeperDoor::default()),
-            others: BTreeMap::new(),
-        }
-    }
-}
-
-impl Facades {
-    /// No door open.
-    pub fn none() -> Self {
-        Self {
-            zookeeper: Door::Off,
-            others: BTreeMap::new(),
-        }
-    }
-}
-
-// By hand, because serde's `flatten` forgets where in the file an entry stands.
-impl<'de> Deserialize<'de> for Facades {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Doors;
-        impl<'de> Visitor<'de> for Doors {
-            type Value = Facades;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of facades such as `zookeeper: { listen: 127.0.0.1:2181 }`")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Facades, A::Error> {
-                let mut facades = Facades::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    match name.as_str() {
-                        "zookeeper" => facades.zookeeper = map.next_value()?,
-                        _ => {
-                            let door = map.next_value()?;
-                            facades.others.insert(name, door);
-                        }
-                    }
-                }
-                Ok(facades)
-            }
-        }
-        deserializer.deserialize_map(Doors)
-    }
-}
-
-/// The ZooKeeper door's keys; the plugin's own settings in YAML.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ZooKeeperDoor {
-    /// What the application's registry address must say. Default: 127.0.0.1:2181, ZooKeeper's own port.
-    pub listen: Address,
-    /// A second port that shows the registry as it is, for operators' tools and, with the embedded registry, for other
-    /// Remoras. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub raw: Option<Address>,
-    /// Roots below which services are taken over. Default: any path of the shape that Dubbo and SOFARPC use.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_roots: Option<Vec<String>>,
-    /// Roots of application-level lists.
-    pub application_roots: Vec<String>,
-    /// Longest request taken.
-    pub max_frame: ByteSize,
-    /// Longest reply passed on.
-    pub max_reply: ByteSize,
-    /// Connections at a time.
-    pub max_connections: usize,
-    /// How long the first read of a list waits until it is known.
-    pub first_list_wait: Span,
-}
-
-impl Default for ZooKeeperDoor {
-    fn default() -> Self {
-        let default = facade::Config::default();
-        Self {
-            listen: Address(default.listen),
-            raw: default.raw.map(Address),
-            service_roots: default.service_roots,
-            application_roots: default.application_roots,
-            max_frame: ByteSize(default.max_frame_bytes as u64),
-            max_reply: ByteSize(default.max_reply_bytes as u64),
-            max_connections: default.max_connections,
-            first_list_wait: Span(default.first_list_wait),
-        }
-    }
-}
-
-impl ZooKeeperDoor {
-    /// The plugin's settings.
-    pub fn settings(&self) -> facade::Config {
-        facade::Config {
-            listen: self.listen.0,
-            raw: self.raw.map(|raw| raw.0),
-            service_roots: self.service_roots.clone(),
-            application_roots: self.application_roots.clone(),
-            max_frame_bytes: self.max_frame.bytes(),
-            max_reply_bytes: self.max_reply.bytes(),
-            max_connections: self.max_connections,
-            first_list_wait: self.first_list_wait.0,
-            ..facade::Config::default()
-        }
-    }
-}
-
-/// A door whose plugin is not in this build.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OtherDoor {
-    /// Where it would listen.
-    pub listen: Address,
-    /// SOFARegistry's second port, for its sessions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<Address>,
-}
-
-/// Ports by protocol name. `dubbo` is there unless it is said to be `off`.
+/// Ports by protocol name. `dubbo` and `bolt` are there unless they are said to be `off`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Protocols(pub BTreeMap<String, Door<ProtocolPorts>>);
 
 impl Default for Protocols {
     fn default() -> Self {
-        let dubbo = ProtocolPorts::default_of("dubbo").map_or(Door::Off, Door::On);
-        Self(BTreeMap::from([("dubbo".to_owned(), dubbo)]))
+        let ports = |name: &str| ProtocolPorts::default_of(name).map_or(Door::Off, Door::On);
+        Self(["dubbo", "bolt"].map(|name| (name.to_owned(), ports(name))).into())
     }
 }
 

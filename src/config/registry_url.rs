@@ -35,6 +35,15 @@ impl RegistryUrl {
         }
     }
 
+    /// A setting behind the hosts of a SOFARegistry: `zone`, `dataCenter`.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        let Self::Url { path, .. } = self else {
+            return None;
+        };
+        let settings = path.trim_start_matches('/').strip_prefix('?')?;
+        settings_of(settings).find(|(k, _)| *k == key).map(|(_, value)| value)
+    }
+
     /// `user:password`, for whoever speaks to the registry; never to be printed.
     pub fn credentials(&self) -> Option<&str> {
         match self {
@@ -53,10 +62,11 @@ impl FromStr for RegistryUrl {
             return Ok(Self::Embedded);
         }
         let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
-        let (authority, path) = match rest.find('/') {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
+        let path_at = match scheme {
+            "sofaregistry" => rest.find(['/', '?']),
+            _ => rest.find('/'),
         };
+        let (authority, path) = rest.split_at(path_at.unwrap_or(rest.len()));
         let (credentials, hosts) = match authority.rsplit_once('@') {
             Some((credentials, hosts)) => (Some(credentials.to_owned()), hosts),
             None => (None, authority),
@@ -64,6 +74,15 @@ impl FromStr for RegistryUrl {
         let scheme_is_word = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let place_is_given = match scheme {
             "file" => hosts.is_empty() && path.len() > 1,
+            // Its own port is the usual one; behind the hosts stand settings, no path.
+            "sofaregistry" => {
+                let settings = path.trim_start_matches('/');
+                hosts
+                    .split(',')
+                    .all(|host| is_host_port(host) || is_host_port(&format!("{host}:9603")))
+                    && credentials.is_none()
+                    && settings.is_empty() | settings.strip_prefix('?').is_some_and(are_settings)
+            }
             _ => hosts.split(',').all(is_host_port),
         };
         if !scheme_is_word || !place_is_given {
@@ -82,6 +101,19 @@ impl FromStr for RegistryUrl {
         })
     }
 }
+
+/// `zone=RZ01&dataCenter=DC`.
+fn are_settings(text: &str) -> bool {
+    settings_of(text).all(|(key, value)| SETTINGS.contains(&key) && !value.is_empty())
+}
+
+fn settings_of(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split('&')
+        .map(|setting| setting.split_once('=').unwrap_or((setting, "")))
+}
+
+/// What the address of a SOFARegistry may say of the client.
+const SETTINGS: [&str; 2] = ["zone", "dataCenter"];
 
 fn is_host_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else {
@@ -172,6 +204,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sofaregistry_has_settings_behind_its_hosts() {
+        let text = "sofaregistry://h1:9603,h2?zone=RZ01&dataCenter=DC";
+        let url: RegistryUrl = text.parse().unwrap();
+        assert_eq!(url.to_string(), text);
+        assert_eq!(
+            (url.setting("zone"), url.setting("dataCenter")),
+            (Some("RZ01"), Some("DC"))
+        );
+        assert!(matches!(&url, RegistryUrl::Url { hosts, .. } if hosts == "h1:9603,h2"));
+        assert_eq!(
+            "sofaregistry://h1:9603".parse::<RegistryUrl>().unwrap().setting("zone"),
+            None
+        );
+    }
+
+    #[test]
     fn what_is_not_a_registry_is_refused() {
         for text in [
             "",
@@ -182,6 +230,11 @@ mod tests {
             "file://x",
             "://h:1",
             "zookeeper://h:1,",
+            "zookeeper://h:1?x=1",
+            "sofaregistry://",
+            "sofaregistry://h:9603/path",
+            "sofaregistry://h:9603?zones=a",
+            "sofaregistry://u:p@h:9603",
         ] {
             assert!(text.parse::<RegistryUrl>().is_err(), "{text}");
         }

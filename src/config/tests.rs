@@ -18,11 +18,12 @@ fn conf(name: &str) -> (String, Loaded) {
 
 #[test]
 fn every_example_loads_and_passes_the_check() {
-    let served = crate::Plugins::default().served();
+    let mut served = crate::Plugins::default().served();
+    served.protocols.push("bolt");
     for name in ["minimal.yaml", "full.yaml", "zookeeper-dubbo.yaml"] {
         let (_, loaded) = conf(name);
-        let notes = check(&loaded, &served).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
-        assert_eq!(notes, [], "{name}");
+        let checked = check(&loaded, &served).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        assert_eq!(checked.notes, [], "{name}");
     }
 }
 
@@ -46,10 +47,15 @@ fn the_full_example_holds_every_key_of_the_model() {
         "publish[0].params",
         "facades.zookeeper.raw",
         "facades.zookeeper.service_roots",
-        "facades.mesh",
-        "facades.dubbod",
-        "facades.sofaregistry",
-        "protocols.bolt",
+        "facades.mesh.applications[0].address",
+        "facades.mesh.applications[0].name",
+        "facades.mesh.applications[0].app_ports",
+        "facades.mesh.applications[0].lease",
+        "facades.mesh.host_names",
+        "facades.mesh.lease",
+        "facades.dubbod.applications",
+        "facades.dubbod.host_names",
+        "facades.dubbod.lease",
     ] {
         assert!(shown.holds(key), "conf/full.yaml lacks {key}");
     }
@@ -71,10 +77,14 @@ fn the_full_example_shows_the_defaults() {
     };
     (door.raw, door.service_roots) = (None, None);
     shown.discovery.app_ports.clear();
-    for later in ["mesh", "dubbod", "sofaregistry"] {
-        assert_eq!(shown.facades.others.remove(later), Some(Door::Off));
-    }
-    assert_eq!(shown.protocols.0.remove("bolt"), Some(Door::Off));
+    let Door::On(door) = &mut shown.facades.mesh else {
+        panic!("the door is on by default");
+    };
+    (door.lease, door.applications, door.host_names) = (None, Vec::new(), Vec::new());
+    let Door::On(door) = &mut shown.facades.dubbod else {
+        panic!("the door is on by default");
+    };
+    (door.lease, door.applications, door.host_names) = (None, Vec::new(), Vec::new());
     let yaml = |config: &Config| serde_saphyr::to_string(config).unwrap();
     assert_eq!(yaml(&shown), yaml(&Config::default()));
 }

@@ -144,6 +144,7 @@ impl Catalog {
     /// `IngressBind` when a configured ingress port cannot be had.
     pub fn open(
         setup: Setup,
+        egress: Egress,
         metrics: DiscoveryMetrics,
         tools: Tools,
         runtime: Handle,
@@ -151,7 +152,6 @@ impl Catalog {
     ) -> Result<(Arc<Self>, mpsc::Receiver<IngressChange>), DiscoveryError> {
         let data_dir = setup.data_dir.as_deref();
         let mut ingress = IngressPorts::open(&setup.protocols, data_dir)?;
-        let egress = Egress::open(&setup.protocols, data_dir);
         let spoken: Vec<Arc<str>> = setup.protocols.iter().map(|p| p.name.as_str().into()).collect();
         let routes = Routes::new();
         let mut own_listeners: std::collections::HashSet<SocketAddr> = setup.own_listeners.iter().copied().collect();

@@ -24,7 +24,7 @@ pub struct Egress {
 
 impl Egress {
     /// Reads the generation of the former run from `data_dir` and counts it up.
-    pub(super) fn open(protocols: &[ProtocolPorts], data_dir: Option<&Path>) -> Self {
+    pub fn open(protocols: &[ProtocolPorts], data_dir: Option<&Path>) -> Self {
         Self {
             generation: data_dir.map_or(0, next_generation),
             protocols: protocols.iter().map(|p| (p.name.clone(), p.egress)).collect(),

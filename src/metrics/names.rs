@@ -66,20 +66,33 @@ pub const SNAPSHOT_WRITES: &str = "remora_discovery_snapshot_writes";
 /// Time to take a changed list into the routes.
 pub const REBUILD: &str = "remora_discovery_rebuild_seconds";
 
-// The ZooKeeper facade; label `registry`.
+// Facades; labels `registry` and `facade`.
 
-/// Connections of applications open now; label `registry`, as on all of the facade.
+/// Connections of applications open now; labels `registry` and `facade`, as on all of the facades.
 pub const FACADE_CONNECTIONS: &str = "remora_facade_connections";
-/// Sessions of applications known now.
+/// Sessions of applications known now. ZooKeeper.
 pub const FACADE_SESSIONS: &str = "remora_facade_sessions";
-/// Requests by how they were served; label `way` is `relayed`, `owned` or `local`.
+/// Requests; label `way` says how they were served (`relayed`, `owned`, `local`; ZooKeeper) or what they asked for (`publish`,
+/// `unpublish`, `subscribe`, `unsubscribe`, `heartbeat`; the others).
 pub const FACADE_REQUESTS: &str = "remora_facade_requests";
-/// Watch events made by the facade.
+/// Watch events made by the facade. ZooKeeper.
 pub const FACADE_EVENTS: &str = "remora_facade_events";
-/// Connections closed by the facade; label `reason`.
+/// Connections closed by the facade; label `reason`. ZooKeeper.
 pub const FACADE_CLOSED: &str = "remora_facade_closed";
-/// Times the real registry could not be reached, or was lost, for an application's session.
+/// Times the real registry could not be reached, or was lost, for an application's session. ZooKeeper.
 pub const FACADE_UPSTREAM_FAILURES: &str = "remora_facade_upstream_failures";
+/// Requests that were refused; label `reason`. Mesh and dubbod.
+pub const FACADE_REFUSED: &str = "remora_facade_refused";
+/// Registrations of applications kept now; label `state` (`waiting`, `published`, `away`, `refused`). Mesh and dubbod.
+pub const FACADE_REGISTRATIONS: &str = "remora_facade_registrations";
+/// Services that applications follow now. Mesh and dubbod.
+pub const FACADE_FOLLOWS: &str = "remora_facade_follows";
+/// Registrations that the facade took back by itself; label `reason` (`port_closed`, `lease_expired`). Mesh and dubbod.
+pub const FACADE_LOST: &str = "remora_facade_lost";
+/// Looks at a published application's port that found it closed. Mesh and dubbod.
+pub const FACADE_PROBES_FAILED: &str = "remora_facade_probes_failed";
+/// Times that registrations could not be written to disk. Mesh and dubbod.
+pub const FACADE_STORE_FAILURES: &str = "remora_facade_store_failures";
 
 // The process.
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::PortRange;
 use crate::discovery::ingress::IngressChange;
 use crate::discovery::test_support::{Scripted, app, application_node, provider, service, url};
-use crate::discovery::{Catalog, Config, Desk, MetadataError, ProtocolPorts, Setup, Tools};
+use crate::discovery::{Catalog, Config, Desk, Egress, MetadataError, ProtocolPorts, Setup, Tools};
 use crate::metrics::DiscoveryMetrics;
 
 mod applications;
@@ -61,7 +61,8 @@ fn open(registry: Arc<Scripted>, data_dir: Option<&Path>, advertise: Option<IpAd
     };
     let metrics = DiscoveryMetrics::new(&mut prometheus_client::registry::Registry::default());
     let drain = CancellationToken::new();
-    let (catalog, ingress) = Catalog::open(setup, metrics, tools, Handle::current(), drain.clone()).unwrap();
+    let egress = Egress::open(&setup.protocols, data_dir);
+    let (catalog, ingress) = Catalog::open(setup, egress, metrics, tools, Handle::current(), drain.clone()).unwrap();
     let desk = Desk::open(&catalog, "default", "scripted://here", registry.clone());
     House {
         catalog,

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Opens the doors of a configured registry.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use remora_http_api::dubbod::DubbodFacade;
+use remora_http_api::mesh::MeshFacade;
+use remora_registry::{Facade, FacadeError};
+use remora_zookeeper::backend::Backend;
+use remora_zookeeper::facade::{Stats as ZooKeeperStats, ZookeeperFacade};
+
+use super::AppError;
+use crate::config::{Config, Door, RegistryEntry};
+
+/// An open door, for `status` and metrics.
+pub(super) struct OpenDoor {
+    /// Facade name.
+    pub(super) name: &'static str,
+    /// Where it listens.
+    pub(super) addrs: Vec<SocketAddr>,
+    /// What it counts.
+    pub(super) stats: DoorStats,
+}
+
+/// What a door counts.
+#[derive(Clone)]
+pub(super) enum DoorStats {
+    /// The ZooKeeper door.
+    ZooKeeper(Arc<ZooKeeperStats>),
+    /// A door of the HTTP APIs.
+    Http(Arc<remora_http_api::Stats>),
+}
+
+/// Doors with the facades that serve them.
+#[derive(Default)]
+pub(super) struct Doors {
+    pub(super) open: Vec<OpenDoor>,
+    pub(super) facades: Vec<Box<dyn Facade>>,
+    /// Optional ones (`facades.mesh`) whose port could not be had, and why.
+    pub(super) left_out: Vec<(&'static str, FacadeError)>,
+}
+
+/// Where doors are opened.
+pub(super) struct Site<'a> {
+    pub(super) config: &'a Config,
+    pub(super) data_dir: &'a Path,
+    /// Whether a door may be left out.
+    pub(super) is_optional: &'a dyn Fn(&str) -> bool,
+    /// What the ZooKeeper door shows; there is one if the door is on.
+    pub(super) backend: Option<Arc<dyn Backend>>,
+}
+
+impl Site<'_> {
+    /// Opens the doors of `entry`.
+    ///
+    /// # Errors
+    /// A port, or the directory where registrations are kept.
+    pub(super) fn open(&self, entry: &RegistryEntry) -> Result<Doors, AppError> {
+        let mut doors = Doors::default();
+        if let (Door::On(door), Some(backend)) = (&entry.facades.zookeeper, &self.backend) {
+            let facade = ZookeeperFacade::bind(door.settings(), Arc::clone(backend), &entry.name)?;
+            let addrs = vec![facade.local_addr()];
+            doors.push("zookeeper", addrs, DoorStats::ZooKeeper(facade.stats()), facade);
+        }
+        if let Door::On(door) = &entry.facades.mesh {
+            let bound = MeshFacade::bind(
+                door.settings(self.egress_port("bolt")),
+                &self.state_dir(entry)?,
+                &entry.name,
+            );
+            if let Some(facade) = self.bound("facades.mesh", bound, &mut doors)? {
+                doors.push("mesh", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
+            }
+        }
+        if let Door::On(door) = &entry.facades.dubbod {
+            let bound = DubbodFacade::bind(
+                door.settings(self.egress_port("dubbo")),
+                &self.state_dir(entry)?,
+                &entry.name,
+            );
+            if let Some(facade) = self.bound("facades.dubbod", bound, &mut doors)? {
+                doors.push("dubbod", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
+            }
+        }
+        Ok(doors)
+    }
+
+    /// What was bound; `None` for a door that is left out.
+    fn bound<F>(
+        &self,
+        key: &'static str,
+        bound: Result<F, FacadeError>,
+        doors: &mut Doors,
+    ) -> Result<Option<F>, AppError> {
+        match bound {
+            Ok(facade) => Ok(Some(facade)),
+            Err(error @ FacadeError::Bind { .. }) if (self.is_optional)(key) => {
+                doors.left_out.push((key, error));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn egress_port(&self, protocol: &str) -> Option<u16> {
+        let ports = self.config.protocols.0.get(protocol)?.on()?;
+        Some(ports.egress.0.port())
+    }
+
+    /// Where the doors of a registry keep what applications registered.
+    fn state_dir(&self, entry: &RegistryEntry) -> Result<std::path::PathBuf, AppError> {
+        let path = self.data_dir.join("doors").join(&entry.name);
+        std::fs::create_dir_all(&path).map_err(|cause| AppError::DataDir {
+            path: path.clone(),
+            cause,
+        })?;
+        Ok(path)
+    }
+}
+
+impl Doors {
+    fn push(&mut self, name: &'static str, addrs: Vec<SocketAddr>, stats: DoorStats, facade: impl Facade) {
+        self.open.push(OpenDoor { name, addrs, stats });
+        self.facades.push(Box::new(facade));
+    }
+}
