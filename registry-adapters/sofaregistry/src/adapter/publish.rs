@@ -42,7 +42,7 @@ impl Publications {
                 let register = PublisherRegister { base, data: vec![line] };
                 Arc::new(Registration::start(&self.keeping, Register::Publisher(register)))
             });
-            registration.ask_again();
+            registration.insist();
             Arc::clone(registration)
         };
         self.outcome(&subject, "publish", &registration).await

@@ -38,6 +38,8 @@ pub(super) struct Registration {
 struct Wish {
     /// Grows with each change; the one on the wire.
     version: i64,
+    /// Grows each time that somebody wants another attempt at once.
+    nudges: u64,
     is_wanted: bool,
     register: Arc<Register>,
 }
@@ -45,8 +47,8 @@ struct Wish {
 /// What came of a wish, for those who wait.
 #[derive(Clone, Debug)]
 struct Outcome {
-    /// Of the wish; `None` before the first.
-    version: Option<i64>,
+    /// Version and nudges of the wish; `None` before the first.
+    of: Option<(i64, u64)>,
     result: Result<(), ClientError>,
 }
 
@@ -69,11 +71,12 @@ impl Registration {
         let version = i64::from(!matches!(register, Register::Configurator(_)));
         let (wish, wishes) = watch::channel(Wish {
             version,
+            nudges: 0,
             is_wanted: true,
             register: Arc::new(register),
         });
         let (done, outcome) = watch::channel(Outcome {
-            version: None,
+            of: None,
             result: Ok(()),
         });
         let keeper = Keeper {
@@ -103,11 +106,16 @@ impl Registration {
         });
     }
 
-    /// Asks once more for what the server refused for good.
-    pub(super) fn ask_again(&self) {
-        if matches!(self.outcome.borrow().result, Err(ClientError::Refused { .. })) {
-            self.change(|_| {});
-        }
+    /// Tries at once what failed; what the server refused for good, under a new version.
+    pub(super) fn insist(&self) {
+        let is_refused = match self.last() {
+            Ok(()) => return,
+            Err(error) => error.is_final(),
+        };
+        self.wish.send_modify(|wish| {
+            wish.nudges += 1;
+            wish.version += i64::from(is_refused);
+        });
     }
 
     pub(super) fn take_back(&self) {
@@ -125,10 +133,13 @@ impl Registration {
 
     /// Waits for the first answer to what is wanted now.
     pub(super) fn answered(&self) -> impl Future<Output = Result<(), ClientError>> + Send + use<> {
-        let version = self.wish.borrow().version;
+        let (version, nudges) = {
+            let wish = self.wish.borrow();
+            (wish.version, wish.nudges)
+        };
         let mut outcome = self.outcome.clone();
         async move {
-            let is_for_this = |o: &Outcome| o.version.is_some_and(|answered| answered >= version);
+            let is_for_this = |o: &Outcome| o.of.is_some_and(|(v, n)| v >= version && n >= nudges);
             match outcome.wait_for(is_for_this).await {
                 Ok(outcome) => outcome.result.clone(),
                 Err(_) => Err(ClientError::Closed),
@@ -177,14 +188,19 @@ impl Keeper {
                 let now = Instant::now();
                 let is_too_late = *give_up_at.get_or_insert(now + GIVE_UP_AFTER) <= now;
                 if !self.was_sent || is_too_late {
-                    self.tell(wish.version, Ok(()));
+                    self.tell(&wish, Ok(()));
                     return;
                 }
             } else {
                 give_up_at = None;
             }
             let mut pause = None;
-            if let Some(connection) = connection.filter(|c| stands != Some((wish.version, *c))) {
+            let is_done = connection.is_some_and(|c| stands == Some((wish.version, c)));
+            if is_done && self.done.borrow().result.is_ok() {
+                // Somebody insisted while the answer was on its way.
+                self.tell(&wish, Ok(()));
+            }
+            if let Some(connection) = connection.filter(|_| !is_done) {
                 if wish.register.is_follower() && stands.is_some_and(|(_, on)| on != connection) {
                     sleep(self.keeping.spread.mul_f64(fastrand::f64())).await;
                 }
@@ -207,7 +223,7 @@ impl Keeper {
                     }
                 }
                 let is_over = !wish.is_wanted && (result.is_ok() || stands.is_some_and(|(v, _)| v == wish.version));
-                self.tell(wish.version, result);
+                self.tell(&wish, result);
                 if is_over {
                     return;
                 }
@@ -233,9 +249,9 @@ impl Keeper {
         client.register(message, &self.regist_id, wish.version).await
     }
 
-    fn tell(&self, version: i64, result: Result<(), ClientError>) {
-        let version = Some(version);
-        self.done.send_replace(Outcome { version, result });
+    fn tell(&self, wish: &Wish, result: Result<(), ClientError>) {
+        let of = Some((wish.version, wish.nudges));
+        self.done.send_replace(Outcome { of, result });
     }
 
     fn log(&self, wish: &Wish) {

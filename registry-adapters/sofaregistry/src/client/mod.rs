@@ -131,6 +131,7 @@ impl Client {
             state,
             stop,
             servers: Vec::new(),
+            lost: None,
             connections: 0,
         };
         tokio::spawn(session.run());

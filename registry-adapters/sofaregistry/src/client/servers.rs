@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::Options;
@@ -61,7 +62,7 @@ impl fmt::Display for Server {
     }
 }
 
-/// Asks every endpoint at once; gives what they say together. One answer is enough.
+/// Asks every endpoint at once; gives what they say together. One answer is enough: after it, the others have a moment more.
 pub(super) async fn ask(endpoints: &[Endpoint], options: &Arc<Options>) -> Result<Vec<Server>, Arc<str>> {
     let mut asked = JoinSet::new();
     for endpoint in endpoints {
@@ -70,9 +71,11 @@ pub(super) async fn ask(endpoints: &[Endpoint], options: &Arc<Options>) -> Resul
     }
     let mut servers: Vec<Server> = Vec::new();
     let mut cause: Option<String> = None;
-    while let Some(answer) = asked.join_next().await {
+    let mut until = Instant::now() + options.connect_timeout * 4;
+    while let Ok(Some(answer)) = timeout_at(until, asked.join_next()).await {
         match answer {
             Ok(Ok(list)) => {
+                until = until.min(Instant::now() + MOMENT);
                 for server in list {
                     let is_known = |known: &Server| (&known.host, known.port) == (&server.host, server.port);
                     if servers.len() < MAX_SERVERS && !servers.iter().any(is_known) {
@@ -94,23 +97,24 @@ pub(super) async fn ask(endpoints: &[Endpoint], options: &Arc<Options>) -> Resul
 }
 
 async fn ask_one(endpoint: &Endpoint, options: &Options) -> Result<Vec<Server>, String> {
-    let failed = |cause: String| format!("{endpoint} gives no list of session servers: {cause}");
     let query = query(options);
-    let mut last = String::new();
+    let mut last = 0;
     for path in ["/api/servers/queryWithWeight", "/api/servers/query"] {
         let answer = http::get(endpoint, &format!("{path}?{query}"), options.connect_timeout).await;
-        match answer.map_err(|error| failed(error.to_string()))? {
+        match answer.map_err(|error| format!("{endpoint} gives no list of session servers: {error}"))? {
             (200, text) => {
                 let servers = parse(&text);
                 return match servers.is_empty() {
                     false => Ok(servers),
-                    true => Err(failed("it names none".to_owned())),
+                    true => Err(format!("{endpoint} names no session server for zone {}", options.zone)),
                 };
             }
-            (status, _) => last = format!("HTTP status {status}"),
+            (status, _) => last = status,
         }
     }
-    Err(failed(last))
+    Err(format!(
+        "{endpoint} gives no list of session servers: HTTP status {last}"
+    ))
 }
 
 /// Java clients write unset values as `null`.
@@ -179,6 +183,8 @@ fn write_host_port(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Re
 /// A client's list is asked for this often, so that it is not old when it is needed. Java: `syncConfigRetryInterval`.
 pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(30);
 const DEFAULT_HTTP_PORT: u16 = 9603;
+/// How long answers are waited for once there is one: a host that is gone must not hold up the others.
+const MOMENT: Duration = Duration::from_millis(300);
 /// Large shops have some hundred.
 const MAX_SERVERS: usize = 10_000;
 

@@ -23,6 +23,8 @@ pub(super) struct Session {
     pub(super) stop: CancellationToken,
     /// The last list that anybody gave.
     pub(super) servers: Vec<Server>,
+    /// The one that we were connected to last.
+    pub(super) lost: Option<Server>,
     pub(super) connections: u64,
 }
 
@@ -31,22 +33,28 @@ impl Session {
         // Failures since a connection held for a while.
         let mut failures = 0;
         loop {
-            let attempt = connect(self.endpoints.clone(), self.servers.clone(), Arc::clone(&self.options));
+            let attempt = connect(
+                self.endpoints.clone(),
+                self.servers.clone(),
+                self.lost.clone(),
+                Arc::clone(&self.options),
+            );
             let Some((servers, opened)) = self.while_refusing(attempt).await else {
                 break;
             };
             self.servers = servers;
             match opened {
-                Ok((stream, peer)) => {
+                Ok((stream, server)) => {
                     let opened_at = Instant::now();
-                    if let End::Closed = self.serve(stream, peer).await {
+                    if let End::Closed = self.serve(stream, server.to_string()).await {
                         break;
                     }
+                    self.lost = Some(server);
                     if opened_at.elapsed() >= self.options.reconnect_max {
                         failures = 0;
                     }
                 }
-                Err(cause) => self.lost(cause),
+                Err(cause) => self.tell_lost(cause),
             }
             let pause = pause(&self.options, failures);
             failures = failures.saturating_add(1);
@@ -83,7 +91,7 @@ impl Session {
         if let End::Closed = end {
             connection.fail(|| ClientError::Closed);
         } else {
-            self.lost(Arc::clone(&cause));
+            self.tell_lost(Arc::clone(&cause));
             connection.fail(|| ClientError::Lost {
                 cause: Arc::clone(&cause),
             });
@@ -92,7 +100,7 @@ impl Session {
     }
 
     /// Says that we are down, since when we first were.
-    fn lost(&self, cause: Arc<str>) {
+    fn tell_lost(&self, cause: Arc<str>) {
         debug!(registry = "sofaregistry", cause = &*cause, "no connection");
         let since = match &*self.state.borrow() {
             ClientState::Down { since, .. } => *since,
@@ -133,32 +141,51 @@ async fn refresh(endpoints: &[Endpoint], options: &Arc<Options>, servers: &mut V
     }
 }
 
-/// Asks for the list and tries every server on it once. Gives the list for the next time.
+/// Tries the servers that were known last, at once and the one that was lost last of all; then those that somebody newly
+/// names. Gives the list for the next time.
 async fn connect(
     endpoints: Vec<Endpoint>,
     known: Vec<Server>,
+    lost: Option<Server>,
     options: Arc<Options>,
-) -> (Vec<Server>, Result<(TcpStream, String), Arc<str>>) {
-    let (servers, mut cause) = match servers::ask(&endpoints, &options).await {
-        Ok(servers) => (servers, "no session server".into()),
-        Err(cause) => (known, cause),
-    };
-    for server in servers::order(servers.clone()) {
+) -> (Vec<Server>, Result<(TcpStream, Server), Arc<str>>) {
+    let mut first = servers::order(known.clone());
+    first.sort_by_key(|server| lost.as_ref() == Some(server));
+    if let Ok(connected) = try_each(first, &options).await {
+        return (known, Ok(connected));
+    }
+    match servers::ask(&endpoints, &options).await {
+        Ok(servers) => {
+            let fresh = servers.iter().filter(|server| !known.contains(server)).cloned();
+            // A server that comes back may listen again by now.
+            let again = servers.iter().filter(|server| known.contains(server)).cloned();
+            let mut order = servers::order(fresh.collect());
+            order.extend(servers::order(again.collect()));
+            let connected = try_each(order, &options).await;
+            (servers, connected)
+        }
+        Err(cause) => (known, Err(cause)),
+    }
+}
+
+async fn try_each(servers: Vec<Server>, options: &Options) -> Result<(TcpStream, Server), Arc<str>> {
+    let mut cause = "no session server is known".to_owned();
+    for server in servers {
         let connect = TcpStream::connect((server.host.as_str(), server.port));
         match timeout(options.connect_timeout, connect).await {
             Ok(Ok(stream)) => {
                 // Replies and registrations are small; none may wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                return (servers, Ok((stream, server.to_string())));
+                return Ok((stream, server));
             }
-            Ok(Err(error)) => cause = format!("session server {server}: {error}").into(),
+            Ok(Err(error)) => cause = format!("session server {server}: {error}"),
             Err(_) => {
                 let waited = options.connect_timeout;
-                cause = format!("session server {server} took no connection within {waited:?}").into();
+                cause = format!("session server {server} took no connection within {waited:?}");
             }
         }
     }
-    (servers, Err(cause))
+    Err(cause.into())
 }
 
 /// Doubles with each failure, a random half of it.
