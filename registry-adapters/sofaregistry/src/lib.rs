@@ -4,4 +4,5 @@
 
 pub mod adapter;
 pub mod client;
+pub mod facade;
 pub mod wire;

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Moves the bytes of one client's connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use remora_protocol::{DecodeError, Decoded};
+use remora_registry::Discovery;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::Shared;
+use super::session::{Session, SessionError};
+use super::stats::{Raised, Stats};
+
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("the application closed")]
+    AppClosed,
+    #[error("it is not bolt: {0}")]
+    Malformed(#[from] DecodeError),
+    #[error("{0}")]
+    Session(#[from] SessionError),
+    #[error("nothing was heard for {0:?}")]
+    Idle(Duration),
+    #[error("the application took no byte for {0:?}")]
+    SlowReader(Duration),
+    #[error("Remora lets go of its connections")]
+    Drained,
+}
+
+/// Serves one client until either side closes, nothing is heard for too long, or `drain` is cancelled.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    discovery: Arc<dyn Discovery>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    drain: CancellationToken,
+) {
+    let _counted = Raised::new(&shared.stats, |stats| &stats.connections);
+    // Answers are small and waited for.
+    let _ = stream.set_nodelay(true);
+    let session = Session::new(Arc::clone(&shared), discovery, peer);
+    let Err(end) = pump(&shared, session, stream, &drain).await;
+    let stats = &shared.stats;
+    match &end {
+        End::Malformed(_) | End::Session(_) => {
+            Stats::count(&stats.malformed);
+            warn!(registry = "sofaregistry", %peer, cause = %end, "connection closed");
+        }
+        End::Idle(_) => Stats::count(&stats.idle),
+        End::SlowReader(_) => Stats::count(&stats.slow_readers),
+        End::Io(_) | End::AppClosed | End::Drained => {}
+    }
+    debug!(registry = "sofaregistry", %peer, cause = %end, "connection closed");
+}
+
+async fn pump(
+    shared: &Shared,
+    mut session: Session,
+    mut stream: TcpStream,
+    drain: &CancellationToken,
+) -> Result<std::convert::Infallible, End> {
+    let config = &shared.config;
+    let (mut read, mut write) = stream.split();
+    let mut input = BytesMut::new();
+    // Bytes of a frame over the limit that are still to come.
+    let mut skip: u64 = 0;
+    let mut heard = Instant::now();
+    // Since when the client has taken nothing of what waits for it.
+    let mut stuck: Option<Instant> = None;
+    loop {
+        while session.out.len() < config.buffer_bytes {
+            if skip > 0 {
+                let there = usize::try_from(skip).unwrap_or(usize::MAX).min(input.len());
+                input.advance(there);
+                skip -= there as u64;
+                if skip > 0 {
+                    break;
+                }
+            }
+            match remora_bolt::decode(&mut input, config.max_frame_bytes)? {
+                Decoded::Frame(frame) => session.on_frame(&frame, Instant::now())?,
+                Decoded::TooLong { head, body_len } => {
+                    session.on_too_long(&head, body_len)?;
+                    skip = body_len;
+                }
+                Decoded::Incomplete { .. } => break,
+            }
+        }
+        session.push_due(Instant::now());
+        let has_room = session.out.len() < config.buffer_bytes;
+        stuck = match session.out.is_empty() {
+            true => None,
+            false => stuck.or_else(|| Some(Instant::now())),
+        };
+        let stalled = stuck.map(|since| since + config.write_timeout);
+        // Who is not read from cannot be judged by his silence.
+        let idle = has_room.then(|| heard + config.idle_limit);
+        let due = session.feeds.due().filter(|_| has_room);
+        let deadline = [stalled, idle, due].into_iter().flatten().min();
+        // Each arm is cancel safe: reads and writes of a buffer take or give nothing until they are done, and a change that
+        // is not taken out stays.
+        tokio::select! {
+            () = drain.cancelled() => return Err(End::Drained),
+            n = write_some(&mut write, &mut session.out) => {
+                n?;
+                stuck = None;
+            }
+            n = read_some(&mut read, &mut input), if has_room => {
+                if n? == 0 {
+                    return Err(End::AppClosed);
+                }
+                heard = Instant::now();
+            }
+            (id, source) = session.watches.changed() => session.changed(id, source, Instant::now()),
+            () = sleep_to(deadline) => {
+                let now = Instant::now();
+                if stalled.is_some_and(|at| at <= now) {
+                    return Err(End::SlowReader(config.write_timeout));
+                }
+                if idle.is_some_and(|at| at <= now) {
+                    return Err(End::Idle(config.idle_limit));
+                }
+            }
+        }
+    }
+}
+
+async fn write_some(out: &mut (impl AsyncWrite + Unpin), from: &mut BytesMut) -> std::io::Result<()> {
+    if from.is_empty() {
+        return std::future::pending().await;
+    }
+    match out.write_buf(from).await? {
+        0 => Err(std::io::ErrorKind::WriteZero.into()),
+        _ => Ok(()),
+    }
+}
+
+// No more at a time than this, whatever a head announces.
+async fn read_some(from: &mut (impl AsyncRead + Unpin), into: &mut BytesMut) -> std::io::Result<usize> {
+    into.reserve(READ_BYTES);
+    from.read_buf(into).await
+}
+
+async fn sleep_to(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+const READ_BYTES: usize = 16 << 10;
