@@ -446,3 +446,44 @@ async fn watches_of_another_count_of_zxids_fire() {
     shop.ask(Request::SetWatches(set)).await.unwrap();
     assert_eq!(shop.told().await, [(NodeDataChanged, "/x".to_owned())]);
 }
+
+#[tokio::test]
+async fn a_node_of_a_former_session_goes_to_the_one_that_asks_for_it() {
+    let (server, _, door) = world();
+    let mut former = door.client().await;
+    mkdirs(&mut former, DIR).await;
+    former.create(&own(), Ephemeral).await.unwrap();
+    let mut app = door.client().await;
+    assert_eq!(
+        app.create(&own(), Ephemeral).await,
+        Err(ErrorCode::NODE_EXISTS),
+        "its owner is connected"
+    );
+    let former_session = former.session;
+    drop(former);
+    let request = Request::Create(Create {
+        op: remora_zookeeper::wire::OpCode::Create2,
+        ..create_record(&own(), Ephemeral)
+    });
+    let stat = eventually("the node", async || match app.ask(request.clone()).await {
+        Ok(Reply::Created2 { path, stat }) if *path == *own() => Some(stat),
+        _ => None,
+    })
+    .await;
+    assert_eq!(stat.ephemeral_owner, app.session);
+    assert_ne!(app.session, former_session);
+    assert_eq!(
+        app.create(&own(), Ephemeral).await,
+        Err(ErrorCode::NODE_EXISTS),
+        "its own"
+    );
+    app.delete(&own()).await.unwrap();
+    let mut direct = Client::new(&server).await;
+    let lasting = outward(20881);
+    direct.create(&lasting, Persistent).await.unwrap();
+    assert_eq!(
+        app.create(&own(), Ephemeral).await,
+        Err(ErrorCode::NODE_EXISTS),
+        "nobody's"
+    );
+}

@@ -129,6 +129,7 @@ impl Session {
             let info = State::info(&shared.registry, peer.to_string());
             Box::new(State::new(Lease::open(discovery, info), client, &shared.stats))
         });
+        state.session = answer.session_id;
         state.high = state.high.max(request.last_zxid_seen);
         let is_behind = upstream.zxid.is_some_and(|zxid| zxid < state.high);
         state.is_detached |= is_behind;

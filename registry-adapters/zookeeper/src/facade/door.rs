@@ -17,12 +17,14 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::dirs::{Followed, ListRead};
+use super::heir::Heir;
 use super::learn::{Learning, Move, is_about_the_connection};
 use super::line::{Line, Origin, Place};
 use super::multi::MultiOp;
 use super::session::State;
 use super::stats::Stats;
 use crate::wire::reply::{encode_error, encode_event};
+use crate::wire::request::Create;
 use crate::wire::{
     ErrorCode, EventKind, NO_ZXID, OpCode, Reader, Record, Reply, ReplyHeader, Request, RequestHeader, Text, WireError,
     begin_frame, end_frame, xid,
@@ -73,10 +75,13 @@ pub(super) struct Sent {
 pub(super) enum Then {
     /// Hand it on.
     Relay,
-    /// Hand it on under the application's own path.
+    /// Hand it on under the application's own path. What was asked for is kept where it may be asked again.
     Create {
         app_path: String,
+        create: Box<Create>,
     },
+    /// A node of a former session is replaced.
+    Heir(Box<Heir>),
     /// Taken back, if it worked.
     Delete {
         app_path: String,

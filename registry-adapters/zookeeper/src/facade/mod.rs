@@ -5,7 +5,7 @@
 //! application --TCP--> connection.rs --frames--> door.rs -+- requests.rs  relayed, rewritten or answered
 //!                                                         +- publish.rs kept.rs  what it publishes, outward
 //!                                                         +- dirs.rs list.rs  lists that it is shown, inward
-//!                                                         +- rewatch.rs multi.rs rules.rs frozen.rs
+//!                                                         +- rewatch.rs multi.rs heir.rs rules.rs frozen.rs
 //!                                                         `- line.rs      replies in the order of the requests
 //! ```
 //! One upstream session per application session, id and password untouched: its ephemerals are its own, and live through
@@ -18,6 +18,7 @@ mod dirs;
 mod door;
 mod frozen;
 mod greeting;
+mod heir;
 mod hold;
 mod kept;
 mod learn;

@@ -53,6 +53,7 @@ impl Door {
                 let place = self.place();
                 let then = Then::Create {
                     app_path: path.to_owned(),
+                    create: Box::new(create.clone()),
                 };
                 self.send(head, Request::Create(create), place, then);
             }

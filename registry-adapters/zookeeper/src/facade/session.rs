@@ -19,6 +19,8 @@ use super::stats::{Raised, Stats};
 /// One session's memory. Goes with the session: dropping it ends the lease.
 #[derive(Debug)]
 pub(super) struct State {
+    /// Its number.
+    pub(super) session: i64,
     pub(super) lease: Lease,
     /// Which client library it seems to be.
     pub(super) client: Client,
@@ -52,6 +54,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(lease: Lease, client: Client, stats: &Arc<Stats>) -> Self {
         Self {
+            session: 0,
             lease,
             client,
             is_named: false,
@@ -239,6 +242,11 @@ impl Sessions {
             cancel.cancel();
         }
         drop(gone);
+    }
+
+    /// Whether a session has a connection now.
+    pub(super) fn is_here(&self, id: i64) -> bool {
+        matches!(self.lock().get(&id).map(|known| &known.entry), Some(Entry::Here { .. }))
     }
 
     /// The application tries to come back but the registry is out of reach: the real session does not age either.
