@@ -24,16 +24,10 @@ pub(super) struct Heir {
 
 impl Door {
     /// Looks whose node it is. `None`: that is known, the refusal is to be handed on.
-    pub(super) fn inherit(
-        &mut self,
-        app_path: &str,
-        create: Box<Create>,
-        place: Option<Place>,
-        app_xid: i32,
-    ) -> Option<()> {
+    pub(super) fn inherit(&mut self, app_path: &str, create: Create, place: Option<Place>, app_xid: i32) -> Option<()> {
         let heir = Heir {
             app_path: app_path.to_owned(),
-            create: *create,
+            create,
             place: place?,
             app_xid,
         };

@@ -46,7 +46,7 @@ impl Door {
             Then::Heir(heir) => return self.inheriting(heir, head, decoded(&body)),
             Then::Create { app_path, create } => {
                 self.created(&app_path, err);
-                if err == ErrorCode::NODE_EXISTS && self.inherit(&app_path, create, place, app_xid).is_some() {
+                if err == ErrorCode::NODE_EXISTS && self.inherit(&app_path, *create, place, app_xid).is_some() {
                     return;
                 }
                 decoded(&body).map(|reply| with_path(reply, &app_path))
