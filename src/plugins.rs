@@ -27,7 +27,7 @@ pub struct Plugins {
 impl Default for Plugins {
     fn default() -> Self {
         Self {
-            protocols: vec![Arc::new(remora_dubbo::Dubbo)],
+            protocols: vec![Arc::new(remora_dubbo::Dubbo), Arc::new(remora_bolt::Bolt)],
         }
     }
 }

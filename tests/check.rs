@@ -106,6 +106,10 @@ fn a_wrong_configuration_is_answered_with_file_line_column_key_and_what_is_allow
             "remora.yaml:1:28: facades.mesh.listen: 127.0.0.1:15020 is taken by admin.listen; allowed: a port of its own",
         ),
         (
+            "facades: { mesh: {} }\nprotocols: { bolt: off }\n",
+            "remora.yaml:1:18: facades.mesh: needs protocols.bolt, which is off",
+        ),
+        (
             "registries: [ { name: a, registry: embedded, facades: { dubbod: {} } } ]\nprotocols: { dubbo: off }\n",
             "registries[0].facades.dubbod: needs protocols.dubbo, which is off",
         ),
@@ -168,6 +172,7 @@ workers: 1
         "# serves: mesh on 127.0.0.1:13330, in front of zookeeper://shop:***@h1:2181,h2:2181/chroot: SOFARPC registry mesh://",
         "# serves: dubbod on 127.0.0.1:22222",
         "# serves: sofaregistry on 127.0.0.1:9603 and 127.0.0.1:9600",
+        "# serves: bolt: calls out by 127.0.0.1:12220, calls in by 0.0.0.0:12201, then 12300-12399",
         "zookeeper://shop:***@h1:2181,h2:2181/chroot",
         "com.example.EchoService",
     ] {
@@ -183,10 +188,12 @@ fn a_door_that_nobody_named_gives_way() {
     for expected in [
         "# note: facades.dubbod: not opened: 127.0.0.1:22222 is taken by admin.listen",
         "dubbod: \"off\"",
+        "mesh: \"off\"",
         "# serves: sofaregistry on",
     ] {
         assert!(said.contains(expected), "{expected}\n{said}");
     }
+    assert!(!said.contains("# serves: mesh"), "of no use without bolt\n{said}");
 }
 
 #[test]

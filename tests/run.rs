@@ -200,8 +200,11 @@ fn a_door_for_sofa_that_was_asked_for_must_be_had() {
             String::new(),
             "facades.dubbod.listen",
         ),
+        (String::new(), bolt(taken, ingress), "protocols.bolt.egress"),
+        (String::new(), bolt(egress, taken), "protocols.bolt.ingress"),
     ] {
-        let mut running = Site::with(&facades, &protocols).run();
+        let site = Site::with(&facades, &protocols);
+        let mut running = site.run();
         assert_eq!(running.end().code(), Some(1), "{key}");
         let said = running.said();
         assert!(said.contains(&taken.to_string()) && said.contains(key), "{key}\n{said}");

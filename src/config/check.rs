@@ -124,15 +124,11 @@ impl Checker<'_> {
     fn optional(&mut self) {
         let config = &self.loaded.config;
         let is_short_form = config.registries.is_empty();
-        let is_served = |protocol: &str| self.served.protocols.contains(&protocol);
         for key in OPTIONAL {
             let is_named = self.loaded.is_given(key) || (key.starts_with("facades.") && !is_short_form);
             if !is_named && !self.is_needed(key) {
                 self.optional.insert(key);
             }
-        }
-        if self.optional.contains("protocols.bolt") && !is_served("bolt") {
-            self.config.protocols.0.insert("bolt".to_owned(), Door::Off);
         }
         self.needs();
     }
@@ -154,8 +150,7 @@ impl Checker<'_> {
     /// Turns off optional doors whose protocol is off; a named one cannot do without.
     fn needs(&mut self) {
         for (door, protocol) in NEEDS {
-            let is_served = |name: &str| self.served.protocols.contains(&name);
-            if is_on(&self.config, protocol) || !protocol.strip_prefix("protocols.").is_some_and(is_served) {
+            if is_on(&self.config, protocol) {
                 continue;
             }
             if self.config.registries.is_empty() && is_on(&self.config, door) {
@@ -312,11 +307,6 @@ impl Checker<'_> {
         for (name, door) in &protocols.0 {
             let key = format!("protocols.{name}");
             let Door::On(ports) = door else { continue };
-            if name == "bolt" && !self.served.protocols.contains(&"bolt") {
-                self.note(&key, "not served by this build");
-                turn_off(&mut self.config, &key);
-                continue;
-            }
             if !self.served.protocols.contains(&name.as_str()) {
                 let allowed = self.served.protocols.join(", ");
                 self.wrong(key, format!("no plugin for protocol `{name}`; allowed: {allowed}"));

@@ -72,7 +72,7 @@ impl DemoRemora {
                 last: range.last,
             },
         };
-        config.protocols.0.insert("dubbo".to_owned(), Door::On(dubbo));
+        config.protocols.0 = [("dubbo".to_owned(), Door::On(dubbo))].into();
         config.admin.listen = Address(SocketAddr::new(localhost, 0));
         let drain = CancellationToken::new();
         let app = App::build(&Loaded::of(config), plugins, drain.clone())?;

@@ -48,7 +48,7 @@ fn config(scratch: &Scratch) -> (Config, SocketAddr) {
         ingress: Address(SocketAddr::new(LOCALHOST, range.first)),
         ingress_range: range,
     };
-    config.protocols.0.insert("dubbo".to_owned(), Door::On(dubbo));
+    config.protocols.0 = [("dubbo".to_owned(), Door::On(dubbo))].into();
     config.admin.listen = Address(SocketAddr::new(LOCALHOST, 0));
     (config, door)
 }
