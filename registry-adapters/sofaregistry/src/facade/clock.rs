@@ -33,9 +33,12 @@ impl Clock {
 }
 
 fn version_at(time: SystemTime) -> i64 {
-    let ms = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let ms = i64::try_from(ms).unwrap_or(i64::MAX).saturating_sub(EPOCH_MS).max(0);
-    ms.saturating_mul(1 << SEQUENCE_BITS)
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    // Where real servers count within a millisecond: finer time, so that versions grow over the quickest restart.
+    let within_ms = i64::from(since.subsec_micros() % 1_000) << (SEQUENCE_BITS - 10);
+    let ms = ms.saturating_sub(EPOCH_MS).max(0);
+    ms.saturating_mul(1 << SEQUENCE_BITS).saturating_add(within_ms)
 }
 
 /// 2019-01-01 in China.

@@ -23,7 +23,7 @@ use remora_sofaregistry::wire::{
     RegisterResponse, Registration, Scope, SubscriberRegister,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -182,8 +182,19 @@ pub fn message(frame: &Frame) -> Message {
 
 impl Client {
     pub async fn connect(to: SocketAddr) -> Self {
+        Self::on(TcpStream::connect(to).await.unwrap())
+    }
+
+    /// One whose system takes little of what it does not read.
+    pub async fn with_small_buffer(to: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        Self::on(socket.connect(to).await.unwrap())
+    }
+
+    fn on(stream: TcpStream) -> Self {
         Self {
-            stream: TcpStream::connect(to).await.unwrap(),
+            stream,
             input: BytesMut::new(),
             next_id: 1,
             earlier: Vec::new(),
