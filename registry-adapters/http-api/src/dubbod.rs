@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! MOSN's dubbod API, for Dubbo applications with an SDK of MOSN.
+//! MOSN's dubbod API, for Dubbo applications with an SDK of MOSN, and the variant of it with a heartbeat.
 //!
-//! POST `/pub /unpub /sub /unsub`, GET `/heartbeat`.
+//! POST `/pub /unpub /sub /unsub`, GET `/heartbeat`. Source: MOSN's `servicediscovery/dubbod`, and `httpregistry/dubbod` of
+//! its fork symcn/mosn. Every answer to a well-formed request has status 200; the outcome is in the body.
 
-use std::net::{SocketAddr, TcpListener};
+mod api;
+
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use remora_registry::{BoxFuture, Discovery, Facade, FacadeError};
 use tokio_util::sync::CancellationToken;
 
+use self::api::DubbodApi;
 use crate::config::Settings;
-use crate::listen::{self, Keys};
+use crate::door::{Door, Traits};
 use crate::stats::Stats;
 
 /// Settings of the dubbod door.
@@ -35,45 +39,45 @@ impl Default for Config {
 
 /// The dubbod door, bound to its ports.
 pub struct DubbodFacade {
-    listeners: Vec<TcpListener>,
-    config: Config,
-    stats: Arc<Stats>,
+    door: Door,
+    namespace: String,
 }
 
 impl DubbodFacade {
-    /// Binds the door's ports and reads what applications registered before (`dubbod.json` in `state_dir`).
+    /// Binds the door's ports. What applications registered is kept as `dubbod.json` in `state_dir`.
     ///
     /// # Errors
     /// `Bind` with the key that changes the address.
     pub fn bind(config: Config, state_dir: &Path, registry_name: &str) -> Result<Self, FacadeError> {
-        let listeners = listen::bind(&config.door, KEYS)?;
-        let _ = (state_dir, registry_name);
         Ok(Self {
-            listeners,
-            config,
-            stats: Arc::default(),
+            door: Door::bind(TRAITS, config.door, state_dir, registry_name)?,
+            namespace: config.namespace,
         })
     }
 
     /// Where it listens: `listen` first, then one address for each further application.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|l| l.local_addr().ok()).collect()
+        self.door.local_addrs()
     }
 
     /// What it counts.
     pub fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
+        self.door.stats()
     }
 }
 
 impl Facade for DubbodFacade {
     fn name(&self) -> &'static str {
-        "dubbod"
+        TRAITS.name
     }
 
     fn banner(&self) -> String {
-        let addr = self.config.door.listen;
-        format!("dubbod {addr}; let the MOSN SDK of the application call http://{addr}/pub and /sub")
+        let addr = self
+            .local_addrs()
+            .first()
+            .copied()
+            .unwrap_or(self.door.settings().listen);
+        format!("dubbod {addr}; let the application's MOSN SDK call http://{addr}/pub and /sub")
     }
 
     fn serve(
@@ -81,15 +85,17 @@ impl Facade for DubbodFacade {
         discovery: Arc<dyn Discovery>,
         drain: CancellationToken,
     ) -> BoxFuture<'static, Result<(), FacadeError>> {
-        Box::pin(async move {
-            let _ = discovery;
-            drain.cancelled().await;
-            Ok(())
-        })
+        let namespace = self.namespace;
+        let api = move |desk| Arc::new(DubbodApi::new(desk, &namespace)) as Arc<dyn crate::server::Api>;
+        Box::pin(self.door.serve(discovery, drain, api))
     }
 }
 
-const KEYS: Keys = Keys {
-    listen: "facades.dubbod.listen",
-    applications: "facades.dubbod.applications",
+const TRAITS: Traits = Traits {
+    name: "dubbod",
+    listen_setting: "facades.dubbod.listen",
+    applications_setting: "facades.dubbod.applications",
+    names_setting: "facades.dubbod.host_names",
+    stamp: api::STAMP,
+    is_egress_shared: true,
 };

@@ -8,19 +8,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Settings;
 
-/// Keys of the configuration that change the addresses.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keys {
-    pub(crate) listen: &'static str,
-    pub(crate) applications: &'static str,
-}
-
 /// Binds every address of a door, the configured one first.
 ///
 /// # Errors
 /// `Bind` with the key that changes the address.
-pub(crate) fn bind(settings: &Settings, keys: Keys) -> Result<Vec<TcpListener>, FacadeError> {
-    let first = bind_one(settings.listen, keys.listen)?;
+pub(crate) fn bind(
+    settings: &Settings,
+    listen_setting: &'static str,
+    applications_setting: &'static str,
+) -> Result<Vec<TcpListener>, FacadeError> {
+    let first = bind_one(settings.listen, listen_setting)?;
     let port = first.local_addr().map_or(settings.listen.port(), |addr| addr.port());
     let mut listeners = vec![first];
     for application in &settings.applications {
@@ -28,7 +25,10 @@ pub(crate) fn bind(settings: &Settings, keys: Keys) -> Result<Vec<TcpListener>, 
         if settings.listen.ip().is_unspecified() || settings.listen.ip() == application.address {
             continue;
         }
-        listeners.push(bind_one(SocketAddr::new(application.address, port), keys.applications)?);
+        listeners.push(bind_one(
+            SocketAddr::new(application.address, port),
+            applications_setting,
+        )?);
     }
     Ok(listeners)
 }

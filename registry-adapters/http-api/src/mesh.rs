@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The SOFARPC mesh API: what SOFARPC's `mesh` registry calls.
 //!
-//! POST `/configs/application`, `/services/{publish,unpublish,subscribe,unsubscribe}`; GET `/heartbeat` is ours.
+//! POST `/configs/application`, `/services/{publish,unpublish,subscribe,unsubscribe}` with JSON as `text/plain`; GET
+//! `/heartbeat` is ours. Source: `MeshRegistry`, `MeshApiClient` of sofa-rpc 5.6 to 5.14, and captures in
+//! `testbed/golden/mesh/`. The client reads a body only at status 200, and never asks twice: what cannot be accepted for
+//! good is answered with 200 and `success: false`, everything else is accepted.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+mod api;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +16,9 @@ use std::time::Duration;
 use remora_registry::{BoxFuture, Discovery, Facade, FacadeError};
 use tokio_util::sync::CancellationToken;
 
+use self::api::MeshApi;
 use crate::config::Settings;
-use crate::listen::{self, Keys};
+use crate::door::{Door, Traits};
 use crate::stats::Stats;
 
 /// Settings of the mesh door.
@@ -36,52 +42,57 @@ impl Default for Config {
 
 /// The mesh door, bound to its ports.
 pub struct MeshFacade {
-    listeners: Vec<TcpListener>,
-    config: Config,
-    stats: Arc<Stats>,
+    door: Door,
+    first_list_wait: Duration,
 }
 
 impl MeshFacade {
-    /// Binds the door's ports and reads what applications registered before (`mesh.json` in `state_dir`).
+    /// Binds the door's ports. What applications registered is kept as `mesh.json` in `state_dir`.
     ///
     /// # Errors
     /// `Bind` with the key that changes the address.
     pub fn bind(config: Config, state_dir: &Path, registry_name: &str) -> Result<Self, FacadeError> {
-        let listeners = listen::bind(&config.door, KEYS)?;
-        let _ = (state_dir, registry_name);
         Ok(Self {
-            listeners,
-            config,
-            stats: Arc::default(),
+            door: Door::bind(TRAITS, config.door, state_dir, registry_name)?,
+            first_list_wait: config.first_list_wait,
         })
+    }
+
+    /// Reads the system's tables of sockets elsewhere.
+    #[cfg(test)]
+    pub(crate) fn reads_sockets_from(&mut self, dir: std::path::PathBuf) {
+        self.door.proc_net = dir;
     }
 
     /// Where it listens: `listen` first, then one address for each further application.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|l| l.local_addr().ok()).collect()
+        self.door.local_addrs()
     }
 
     /// Addresses where the bolt egress must answer: SOFARPC calls port 12220 of the host that its registry address names.
     pub fn egress_hosts(&self) -> Vec<IpAddr> {
-        let applications = self.config.door.applications.iter().map(|a| a.address);
-        std::iter::once(self.config.door.listen.ip())
-            .chain(applications)
-            .collect()
+        let settings = self.door.settings();
+        let applications = settings.applications.iter().map(|a| a.address);
+        std::iter::once(settings.listen.ip()).chain(applications).collect()
     }
 
     /// What it counts.
     pub fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
+        self.door.stats()
     }
 }
 
 impl Facade for MeshFacade {
     fn name(&self) -> &'static str {
-        "mesh"
+        TRAITS.name
     }
 
     fn banner(&self) -> String {
-        let addr = self.config.door.listen;
+        let addr = self
+            .local_addrs()
+            .first()
+            .copied()
+            .unwrap_or(self.door.settings().listen);
         format!("mesh {addr}; set the registry protocol mesh and its address http://{addr} in the application")
     }
 
@@ -90,15 +101,17 @@ impl Facade for MeshFacade {
         discovery: Arc<dyn Discovery>,
         drain: CancellationToken,
     ) -> BoxFuture<'static, Result<(), FacadeError>> {
-        Box::pin(async move {
-            let _ = discovery;
-            drain.cancelled().await;
-            Ok(())
-        })
+        let first_list_wait = self.first_list_wait;
+        let api = move |desk| Arc::new(MeshApi::new(desk, first_list_wait)) as Arc<dyn crate::server::Api>;
+        Box::pin(self.door.serve(discovery, drain, api))
     }
 }
 
-const KEYS: Keys = Keys {
-    listen: "facades.mesh.listen",
-    applications: "facades.mesh.applications",
+const TRAITS: Traits = Traits {
+    name: "mesh",
+    listen_setting: "facades.mesh.listen",
+    applications_setting: "facades.mesh.applications",
+    names_setting: "facades.mesh.host_names",
+    stamp: api::STAMP,
+    is_egress_shared: false,
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a door counts, for metrics.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why a request was refused; the labels are fixed.
@@ -128,5 +129,46 @@ impl Stats {
     pub fn registrations(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let counts = self.registrations.iter().map(|count| count.load(Ordering::Relaxed));
         State::ALL.iter().map(|state| state.label()).zip(counts)
+    }
+
+    pub(crate) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_refused(&self, refusal: Refusal) {
+        if let Some(counter) = Refusal::ALL
+            .iter()
+            .position(|r| *r == refusal)
+            .and_then(|at| self.refused.get(at))
+        {
+            Self::count(counter);
+        }
+    }
+
+    /// Sets the gauge of every state.
+    pub(crate) fn show_registrations(&self, count_of: impl Fn(State) -> usize) {
+        for (state, gauge) in State::ALL.iter().zip(&self.registrations) {
+            gauge.store(count_of(*state) as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Raises a gauge for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Raised {
+    stats: Arc<Stats>,
+    gauge: fn(&Stats) -> &AtomicU64,
+}
+
+impl Raised {
+    pub(crate) fn new(stats: Arc<Stats>, gauge: fn(&Stats) -> &AtomicU64) -> Self {
+        gauge(&stats).fetch_add(1, Ordering::Relaxed);
+        Self { stats, gauge }
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        (self.gauge)(&self.stats).fetch_sub(1, Ordering::Relaxed);
     }
 }
