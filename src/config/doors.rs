@@ -154,7 +154,8 @@ macro_rules! http_door {
         pub struct $name {
             /// Where applications connect.
             pub listen: Address,
-            /// Ports on which applications of this host listen, by protocol: the API does not say them.
+            /// Ports on which applications of this host listen, by protocol: the API does not say them. What is not named
+            /// has its default; 0 is none.
             pub app_ports: BTreeMap<String, u16>,
             /// Further applications of this host, each told by an address of its own.
             #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -192,7 +193,7 @@ macro_rules! http_door {
                 Settings {
                     listen: self.listen.0,
                     applications: self.applications.iter().map(DoorApplication::settings).collect(),
-                    ports: self.app_ports.clone(),
+                    ports: default.ports.into_iter().chain(self.app_ports.clone()).collect(),
                     host_names: self.host_names.clone(),
                     lease: self.lease.map(|lease| lease.0),
                     egress_port: egress_port.unwrap_or(default.egress_port),

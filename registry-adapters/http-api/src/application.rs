@@ -211,10 +211,7 @@ impl<'a> Configured<'a> {
     }
 
     pub(crate) fn ttl(self) -> Option<Duration> {
-        match self.own() {
-            Some(own) => own.lease,
-            None => self.settings.lease,
-        }
+        self.own().and_then(|own| own.lease).or(self.settings.lease)
     }
 
     /// For people: its configured name, else the names that it gave itself, else its address.

@@ -13,13 +13,13 @@ pub struct Settings {
     /// Further applications of this host, each with an address of its own; the door listens there, too, at the port of
     /// `listen`. An application that is not named here is told by `listen`.
     pub applications: Vec<Application>,
-    /// Ports on which applications listen, by protocol, since the API does not say them. A port in the request's own
-    /// properties and one of the application (above) go first.
+    /// Ports on which applications listen, by protocol, since the API does not say them; 0 is none. A port in the
+    /// request's own properties and one of the application (above) go first.
     pub ports: BTreeMap<String, u16>,
     /// Names that a request's `Host` may have besides IP addresses and `localhost`.
     pub host_names: Vec<String>,
-    /// Time to live of what the application at `listen` registered, unless it asks for `/heartbeat` before; `None`: its
-    /// port alone tells.
+    /// Time to live of what an application registered, which each of its requests and `/heartbeat` renews; `None`: its
+    /// port alone tells. Not for SOFARPC, which sends no heartbeats.
     pub lease: Option<Duration>,
     /// Where applications call services that they follow; connections to it are a sign of life of an application.
     pub egress_port: u16,
@@ -67,8 +67,8 @@ pub struct Application {
     pub address: IpAddr,
     /// Its name, until it says one itself.
     pub name: String,
-    /// Ports on which it listens, by protocol.
+    /// Ports on which it listens, by protocol; others as `Settings::ports`.
     pub ports: BTreeMap<String, u16>,
-    /// Time to live, as `Settings::lease`.
+    /// Time to live; `None`: as `Settings::lease`.
     pub lease: Option<Duration>,
 }

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::house::{House, Scripted, app, free_port, provider, publish, subscribe, unpublish};
+use super::house::{House, Scripted, app, exchange, free_port, provider, publish, subscribe, unpublish};
 
 const ECHO: &str = "demo.EchoService:1.0";
 
@@ -282,4 +282,70 @@ async fn a_publish_without_a_known_port_says_which_setting_gives_one() {
         told.contains("facades.mesh.app_ports.bolt") && told.contains("properties.port"),
         "{told}"
     );
+}
+
+/// A request as SOFARPC sent it.
+fn golden(version: &str, name: &str) -> String {
+    let path = format!(
+        "{}/../../testbed/golden/mesh/{version}-{name}.http",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[tokio::test]
+async fn the_requests_of_sofarpc_itself_are_understood_byte_for_byte() {
+    for (version, full_target) in [
+        ("5.6.5", "service /sofa-rpc/demo.Speak$EchoService:2.0.0:blue"),
+        ("5.13.2", "service /sofa-rpc@G/demo.Speak$EchoService:2.0.0:blue"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (_app, port) = app().await;
+        let house = House::mesh(dir.path(), &Scripted::new(), |s| {
+            s.ports.insert("bolt".into(), port);
+        });
+        let ask = async |name: &str| {
+            let answer = exchange(house.addr, &golden(version, name)).await;
+            assert_eq!(
+                (answer.status, &answer.json["success"]),
+                (200, &json!(true)),
+                "{version} {name}: {answer:?}"
+            );
+            answer.json
+        };
+        ask("application").await;
+        ask("publish").await;
+        ask("publish-full").await;
+        let held = house.discovery.until("both", |h| h.published.len() == 2).await;
+        assert_eq!(held.leases.values().collect::<Vec<_>>(), ["demo-app"]);
+        let full = held.published.iter().find(|((target, _), _)| target == full_target);
+        let (_, full) = full.unwrap_or_else(|| panic!("{version}: {held:?}"));
+        for (key, value) in [
+            ("tag", "blue"),
+            ("weight", "30"),
+            ("sofa.group", "G"),
+            ("serialization", "hessian2"),
+        ] {
+            assert_eq!(full.params.get(key), Some(value), "{version} {key}");
+        }
+        assert_eq!(ask("subscribe").await["serviceName"], "demo.Speak$EchoService:1.0");
+        ask("subscribe-full").await;
+        assert!(house.discovery.held().followed.contains(full_target), "{version}");
+        for (name, published, followed) in [
+            ("unsubscribe-full", 2, 1),
+            ("unsubscribe", 2, 0),
+            ("unpublish-full", 1, 0),
+            ("unpublish", 0, 0),
+        ] {
+            for _ in 0..2 {
+                ask(name).await;
+                let held = house.discovery.held();
+                assert_eq!(
+                    (held.published.len(), held.followed.len()),
+                    (published, followed),
+                    "{version} {name}"
+                );
+            }
+        }
+    }
 }
