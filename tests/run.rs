@@ -200,6 +200,11 @@ fn a_door_for_sofa_that_was_asked_for_must_be_had() {
             String::new(),
             "facades.dubbod.listen",
         ),
+        (
+            format!(", sofaregistry: {{ listen: {taken}, session: {egress} }}"),
+            String::new(),
+            "facades.sofaregistry.listen",
+        ),
         (String::new(), bolt(taken, ingress), "protocols.bolt.egress"),
         (String::new(), bolt(egress, taken), "protocols.bolt.ingress"),
     ] {

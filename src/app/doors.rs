@@ -8,6 +8,8 @@ use std::sync::Arc;
 use remora_http_api::dubbod::DubbodFacade;
 use remora_http_api::mesh::MeshFacade;
 use remora_registry::{Facade, FacadeError};
+use remora_sofaregistry::adapter::SofaRegistry;
+use remora_sofaregistry::facade::{SofaRegistryFacade, Stats as SofaRegistryStats};
 use remora_zookeeper::backend::Backend;
 use remora_zookeeper::facade::{Stats as ZooKeeperStats, ZookeeperFacade};
 
@@ -31,6 +33,8 @@ pub(super) enum DoorStats {
     ZooKeeper(Arc<ZooKeeperStats>),
     /// A door of the HTTP APIs.
     Http(Arc<remora_http_api::Stats>),
+    /// The SOFARegistry door.
+    SofaRegistry(Arc<SofaRegistryStats>),
 }
 
 /// Doors with the facades that serve them.
@@ -50,6 +54,8 @@ pub(super) struct Site<'a> {
     pub(super) is_optional: &'a dyn Fn(&str) -> bool,
     /// What the ZooKeeper door shows; there is one if the door is on.
     pub(super) backend: Option<Arc<dyn Backend>>,
+    /// The registry behind, if it is a SOFARegistry.
+    pub(super) sofaregistry: Option<Arc<SofaRegistry>>,
 }
 
 impl Site<'_> {
@@ -60,7 +66,10 @@ impl Site<'_> {
     pub(super) fn open(&self, entry: &RegistryEntry) -> Result<Doors, AppError> {
         let mut doors = Doors::default();
         if let (Door::On(door), Some(backend)) = (&entry.facades.zookeeper, &self.backend) {
-            let facade = ZookeeperFacade::bind(door.settings(), Arc::clone(backend), &entry.name)?;
+            let mut settings = door.settings();
+            // Its nodes stay in the embedded server then; in the registry stands what Remora publishes.
+            settings.keeps_publications = entry.registry.scheme() == "sofaregistry";
+            let facade = ZookeeperFacade::bind(settings, Arc::clone(backend), &entry.name)?;
             let addrs = vec![facade.local_addr()];
             doors.push("zookeeper", addrs, DoorStats::ZooKeeper(facade.stats()), facade);
         }
@@ -82,6 +91,13 @@ impl Site<'_> {
             );
             if let Some(facade) = self.bound("facades.dubbod", bound, &mut doors)? {
                 doors.push("dubbod", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
+            }
+        }
+        if let Door::On(door) = &entry.facades.sofaregistry {
+            let bound = SofaRegistryFacade::bind(door.settings(), self.sofaregistry.clone(), &entry.name);
+            if let Some(facade) = self.bound("facades.sofaregistry", bound, &mut doors)? {
+                let addrs = vec![facade.local_addr(), facade.session_addr()];
+                doors.push("sofaregistry", addrs, DoorStats::SofaRegistry(facade.stats()), facade);
             }
         }
         Ok(doors)

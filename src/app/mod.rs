@@ -6,6 +6,7 @@
 //! connections, the call path drains; last known lists go to disk; embedded registries close; admin goes last.
 
 mod banner;
+mod door_figures;
 mod doors;
 mod error;
 mod figures;
@@ -114,6 +115,7 @@ impl App {
                 data_dir: &data_dir.path,
                 is_optional: &is_optional,
                 backend: opened.backend.take(),
+                sofaregistry: opened.sofaregistry.clone(),
             };
             let opened_doors = site.open(&entry)?;
             let desk_of_doors = Arc::clone(&desk) as Arc<dyn Discovery>;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use remora_http_api::{Application, Settings, dubbod, mesh};
+use remora_sofaregistry::facade as sofaregistry;
 use remora_zookeeper::facade;
 use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
@@ -309,12 +310,68 @@ pub struct SofaRegistryDoor {
     pub listen: Address,
     /// Where the list sends applications: the session itself.
     pub session: Address,
+    /// How long what a lost connection published stays.
+    pub grace: Span,
+    /// Silence of a client after which its connection is closed.
+    pub idle_limit: Span,
+    /// How long a subscriber waits for a list that is not known yet.
+    pub first_list_wait: Span,
+    /// Shortest time between two pushes of one list to one client.
+    pub debounce: Span,
+    /// Wait for the answer to a push, which is then made again.
+    pub push_timeout: Span,
+    /// Time without progress in writing to a client after which it is closed.
+    pub write_timeout: Span,
+    /// Connections at a time, each port by itself.
+    pub max_connections: usize,
+    /// Registrations of one connection.
+    pub max_registrations: usize,
+    /// Data of the publishers of one connection.
+    pub max_data: ByteSize,
+    /// Longest frame taken.
+    pub max_frame: ByteSize,
+    /// Bytes kept for a client that does not read.
+    pub buffer: ByteSize,
 }
 
 impl Default for SofaRegistryDoor {
     fn default() -> Self {
-        // SOFARegistry's own ports.
-        let [listen, session] = [9603, 9600].map(|port| Address(SocketAddr::from(([127, 0, 0, 1], port))));
-        Self { listen, session }
+        let default = sofaregistry::Config::default();
+        Self {
+            listen: Address(default.listen),
+            session: Address(default.session),
+            grace: Span(default.grace),
+            idle_limit: Span(default.idle_limit),
+            first_list_wait: Span(default.first_list_wait),
+            debounce: Span(default.debounce),
+            push_timeout: Span(default.push_timeout),
+            write_timeout: Span(default.write_timeout),
+            max_connections: default.max_connections,
+            max_registrations: default.max_registrations,
+            max_data: ByteSize(default.max_data_bytes as u64),
+            max_frame: ByteSize(default.max_frame_bytes as u64),
+            buffer: ByteSize(default.buffer_bytes as u64),
+        }
+    }
+}
+
+impl SofaRegistryDoor {
+    /// The plugin's settings.
+    pub fn settings(&self) -> sofaregistry::Config {
+        sofaregistry::Config {
+            listen: self.listen.0,
+            session: self.session.0,
+            grace: self.grace.0,
+            idle_limit: self.idle_limit.0,
+            first_list_wait: self.first_list_wait.0,
+            debounce: self.debounce.0,
+            push_timeout: self.push_timeout.0,
+            write_timeout: self.write_timeout.0,
+            max_connections: self.max_connections,
+            max_registrations: self.max_registrations,
+            max_data_bytes: self.max_data.bytes(),
+            max_frame_bytes: self.max_frame.bytes(),
+            buffer_bytes: self.buffer.bytes(),
+        }
     }
 }

@@ -72,23 +72,28 @@ pub const REBUILD: &str = "remora_discovery_rebuild_seconds";
 pub const FACADE_CONNECTIONS: &str = "remora_facade_connections";
 /// Sessions of applications known now. ZooKeeper.
 pub const FACADE_SESSIONS: &str = "remora_facade_sessions";
-/// Requests; label `way` says how they were served (`relayed`, `owned`, `local`; ZooKeeper) or what they asked for (`publish`,
-/// `unpublish`, `subscribe`, `unsubscribe`, `heartbeat`; the others).
+/// Requests; label `way` says how they were served (`relayed`, `owned`, `local`; ZooKeeper, SOFARegistry) or what they asked
+/// for (`publish`, `unpublish`, `subscribe`, `unsubscribe`, `heartbeat`; mesh, dubbod).
 pub const FACADE_REQUESTS: &str = "remora_facade_requests";
-/// Watch events made by the facade. ZooKeeper.
+/// Watch events (ZooKeeper) and pushes (SOFARegistry) made by the facade.
 pub const FACADE_EVENTS: &str = "remora_facade_events";
-/// Connections closed by the facade; label `reason`. ZooKeeper.
+/// Pushes that were not taken in time, and made again. SOFARegistry.
+pub const FACADE_PUSH_FAILURES: &str = "remora_facade_push_failures";
+/// Connections closed by the facade; label `reason` (`malformed`, `refused`, `slow_reader`, `idle`). ZooKeeper, SOFARegistry.
 pub const FACADE_CLOSED: &str = "remora_facade_closed";
 /// Times the real registry could not be reached, or was lost, for an application's session. ZooKeeper.
 pub const FACADE_UPSTREAM_FAILURES: &str = "remora_facade_upstream_failures";
-/// Requests that were refused; label `reason`. Mesh and dubbod.
+/// Requests that were refused; label `reason`. All but ZooKeeper.
 pub const FACADE_REFUSED: &str = "remora_facade_refused";
-/// Registrations of applications kept now; label `state` (`waiting`, `published`, `away`, `refused`). Mesh and dubbod.
+/// Registrations of applications kept now; label `state` (`waiting`, `published`, `away`, `refused`). All but ZooKeeper.
 pub const FACADE_REGISTRATIONS: &str = "remora_facade_registrations";
-/// Services that applications follow now. Mesh and dubbod.
+/// What applications follow now; label `what` (`list`, `rules`). All but ZooKeeper.
 pub const FACADE_FOLLOWS: &str = "remora_facade_follows";
-/// Registrations that the facade took back by itself; label `reason` (`port_closed`, `lease_expired`). Mesh and dubbod.
+/// Registrations that the facade took back by itself; label `reason` (`port_closed`, `lease_expired`, `connection_lost`). All
+/// but ZooKeeper.
 pub const FACADE_LOST: &str = "remora_facade_lost";
+/// Registrations that came back on a new connection in time. SOFARegistry.
+pub const FACADE_RESUMED: &str = "remora_facade_resumed";
 /// Looks at a published application's port that found it closed. Mesh and dubbod.
 pub const FACADE_PROBES_FAILED: &str = "remora_facade_probes_failed";
 /// Times that registrations could not be written to disk. Mesh and dubbod.
