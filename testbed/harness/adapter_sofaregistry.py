@@ -6,11 +6,12 @@ harness.adapter_sofaregistry` in `testbed`, as root, after `mvn -f java package`
 
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 import time
 
-from .net import Network
+from .net import Network, ip
 from .parts import REPO, Parts
 from .procs import Failed, wait_for
 from .sofaregistry import Driver, SofaRegistry
@@ -128,9 +129,50 @@ def everything_comes_back_after_the_server(bed):
     bed.adapter.seen("state", up=True, begin=begin, timeout=30)
     wait_for("the publication is back", 30, lambda: bed.server.publishers(INFO_ID))
     print(f"      publication back {time.time() - started:.1f} s after the server was ready")
-    # The server came back without anything; then the Java client registered again.
-    bed.adapter.seen("list", name="demo.Kept:1.0", count=1, timeout=60, begin=begin)
-    bed.java.tell("state")
+    # The server came back without anything; then the Java client registered again. The list may have been empty between.
+    wait_for("the Java client is back", 60, lambda: bed.server.publishers(INFO_ID.replace("EchoService", "Kept")))
+    time.sleep(3)
+    lists = [e["count"] for e in bed.adapter.proc.events if e["event"] == "list" and e["name"] == "demo.Kept:1.0"]
+    print(f"      lists: {lists}")
+    expect(lists[-1], 1)
+
+
+def outage(bed, begin, end, what):
+    """Silence in both directions; then the publication and the list must be there, and stay while the server buries the old connection."""
+    other = LINE.replace("12201", "12203")
+    mark = bed.adapter.mark()
+    begin()
+    began = time.time()
+    bed.adapter.seen("state", up=False, begin=mark, timeout=40)
+    print(f"      {what}: seen after {time.time() - began:.1f} s")
+    time.sleep(15)
+    mark = bed.adapter.mark()
+    end()
+    ended = time.time()
+    bed.adapter.seen("state", up=True, begin=mark, timeout=40)
+    wait_for("the publication is back", 40, lambda: bed.server.publishers(INFO_ID))
+    print(f"      {what}: publication there {time.time() - ended:.1f} s after its end")
+    lost = 0
+    until = time.time() + 60
+    while time.time() < until:
+        lost += not bed.server.publishers(INFO_ID)
+        time.sleep(1)
+    expect(lost, 0)
+    mark = bed.adapter.mark()
+    bed.java.tell("pub", f"o{mark}", "demo.Kept:1.0@DEFAULT", "SOFA", other)
+    bed.adapter.seen("list", name="demo.Kept:1.0", count=2, begin=mark, timeout=40)
+    bed.java.tell("drop", f"o{mark}")
+    bed.adapter.seen("list", name="demo.Kept:1.0", count=1, begin=mark, timeout=40)
+
+
+def a_paused_server(bed):
+    proc = bed.server.proc.popen
+    outage(bed, lambda: proc.send_signal(signal.SIGSTOP), lambda: proc.send_signal(signal.SIGCONT), "server paused")
+
+
+def a_cut_link(bed):
+    link = lambda state: ip("-n", bed.adapter.proc.host.namespace, "link", "set", "eth0", state)
+    outage(bed, lambda: link("down"), lambda: link("up"), "link cut")
 
 
 def a_killed_adapter_is_withdrawn(bed):
@@ -141,7 +183,8 @@ def a_killed_adapter_is_withdrawn(bed):
 
 
 CELLS = [published_is_seen_by_java, withdrawn_goes_from_java, java_is_followed, an_interface_has_all_its_services_that_are_followed,
-         many_lines_in_one_push, other_data_is_relayed, everything_comes_back_after_the_server, a_killed_adapter_is_withdrawn]
+         many_lines_in_one_push, other_data_is_relayed, everything_comes_back_after_the_server, a_paused_server,
+         a_cut_link, a_killed_adapter_is_withdrawn]
 
 
 class Bed:

@@ -79,7 +79,7 @@ impl SofaRegistry {
         let client = Client::start(endpoints, config.connection, on_push, stop);
         let (sender, state) = watch::channel(RegistryState::Connecting);
         tokio::spawn(tell_state(client.state(), sender));
-        tokio::spawn(ask_settings(client.clone(), Arc::clone(&lists)));
+        tokio::spawn(keep_settings(client.clone(), Arc::clone(&lists)));
         let keeping = Keeping {
             registry: name.into(),
             client,
@@ -193,26 +193,35 @@ async fn tell_state(mut client: watch::Receiver<ClientState>, registry: watch::S
     }
 }
 
-/// Asks for the server's settings on each connection, and again now and then, as Java clients do.
-async fn ask_settings(client: Client, lists: Arc<Lists>) {
+/// Takes the server's settings from each new connection, and asks for them again now and then, as Java clients do.
+async fn keep_settings(client: Client, lists: Arc<Lists>) {
     let mut state = client.state();
+    let mut last = None;
     loop {
-        let is_up = |s: &ClientState| matches!(s, ClientState::Up { .. } | ClientState::Closed);
-        match state.wait_for(is_up).await {
-            Ok(state) if !matches!(*state, ClientState::Closed) => {}
-            _ => return,
-        }
-        let pause = match client.settings().await {
-            Ok(settings) => {
-                let asked_for = u64::try_from(settings.retry_interval).unwrap_or_default();
-                lists.segments_available(settings.available_segments);
-                Duration::from_millis(asked_for).clamp(SETTINGS_EVERY, MAX_SETTINGS_PAUSE)
+        let current = state.borrow_and_update().clone();
+        let settings = match current {
+            ClientState::Closed => return,
+            ClientState::Up {
+                connection, settings, ..
+            } if last != Some(connection) => {
+                last = Some(connection);
+                Some(settings)
             }
-            Err(error) => {
-                debug!(registry = "sofaregistry", reason = error.reason(), %error, "no settings");
-                SETTINGS_RETRY
-            }
+            ClientState::Up { .. } => match client.settings().await {
+                Ok(settings) => Some(Arc::new(settings)),
+                Err(error) => {
+                    debug!(registry = "sofaregistry", reason = error.reason(), %error, "no settings");
+                    None
+                }
+            },
+            ClientState::Connecting | ClientState::Down { .. } => None,
         };
+        let mut pause = SETTINGS_EVERY;
+        if let Some(settings) = settings.filter(|settings| settings.success) {
+            let asked_for = u64::try_from(settings.retry_interval).unwrap_or_default();
+            pause = Duration::from_millis(asked_for).clamp(SETTINGS_EVERY, MAX_SETTINGS_PAUSE);
+            lists.segments_available(settings.available_segments.clone());
+        }
         tokio::select! {
             () = sleep(pause) => {}
             changed = state.changed() => if changed.is_err() {
@@ -225,4 +234,3 @@ async fn ask_settings(client: Client, lists: Arc<Lists>) {
 /// Java: `syncConfigRetryInterval`.
 const SETTINGS_EVERY: Duration = Duration::from_secs(30);
 const MAX_SETTINGS_PAUSE: Duration = Duration::from_secs(600);
-const SETTINGS_RETRY: Duration = Duration::from_secs(5);

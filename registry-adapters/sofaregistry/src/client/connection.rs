@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::error::ClientError;
-use super::{OnPush, Options};
-use crate::wire::{Message, PushResult, WireError};
+use super::{OnPush, Options, odd};
+use crate::wire::{Message, PushResult, SyncConfigResponse, WireError};
 
 /// A request and who waits for its reply.
 #[derive(Debug)]
@@ -87,6 +87,29 @@ impl Connection {
             probed_at: None,
             options,
             on_push,
+        }
+    }
+
+    /// Asks for the server's settings, before anything else is asked. The caller sets the deadline.
+    pub(super) async fn greet(&mut self) -> Result<SyncConfigResponse, String> {
+        let (answer, answered) = oneshot::channel();
+        let question = Message::SyncConfigRequest(self.options.settings_request());
+        let asked = question.class();
+        self.ask(Question {
+            asked,
+            content: question.encode(),
+            answer,
+        });
+        let (_nobody, mut others) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        tokio::select! {
+            end = self.serve(&mut others, &stop) => Err(end.to_string()),
+            answer = answered => match answer {
+                Ok(Ok(Message::SyncConfigResponse(settings))) => Ok(settings),
+                Ok(Ok(other)) => Err(odd(asked, &other).to_string()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(End::Closed.to_string()),
+            },
         }
     }
 

@@ -30,7 +30,7 @@ use crate::wire::{
 /// Times and limits of the connection, and what it says of us.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Time for connecting to one server, and for one HTTP answer. Java: 3 s.
+    /// Time for connecting to one server, for its first answer, and for one HTTP answer. Java: 3 s.
     pub connect_timeout: Duration,
     /// Time for one request, from asking to the answer. Java asks again after 1 s, and a busy server then has both.
     pub request_timeout: Duration,
@@ -70,12 +70,21 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    fn settings_request(&self) -> SyncConfigRequest {
+        SyncConfigRequest {
+            data_center: Some(self.data_center.clone()),
+            zone: Some(self.zone.clone()),
+        }
+    }
+}
+
 /// Whether there is a connection.
 #[derive(Clone, Debug)]
 pub enum ClientState {
     /// First connection not made yet.
     Connecting,
-    /// Connected.
+    /// Connected to a server that answers.
     Up {
         /// Counts connections; another one than before says that everything must be registered again.
         connection: u64,
@@ -83,6 +92,8 @@ pub enum ClientState {
         peer: Arc<str>,
         /// When.
         since: Instant,
+        /// What the server said of itself.
+        settings: Arc<SyncConfigResponse>,
     },
     /// Lost or never reached.
     Down {
@@ -176,10 +187,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn settings(&self) -> Result<SyncConfigResponse, ClientError> {
-        let request = Message::SyncConfigRequest(SyncConfigRequest {
-            data_center: Some(self.options.data_center.clone()),
-            zone: Some(self.options.zone.clone()),
-        });
+        let request = Message::SyncConfigRequest(self.options.settings_request());
         let asked = request.class();
         match self.ask(request).await? {
             Message::SyncConfigResponse(settings) if settings.success => Ok(settings),

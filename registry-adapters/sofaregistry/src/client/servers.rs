@@ -11,6 +11,7 @@
 //! Not here: the HTTP request itself (`http.rs`).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,10 +104,18 @@ async fn ask_one(endpoint: &Endpoint, options: &Options) -> Result<Vec<Server>, 
         let answer = http::get(endpoint, &format!("{path}?{query}"), options.connect_timeout).await;
         match answer.map_err(|error| format!("{endpoint} gives no list of session servers: {error}"))? {
             (200, text) => {
-                let servers = parse(&text);
+                let mut servers = parse(&text);
+                let zone = &options.zone;
+                if servers.is_empty() {
+                    return Err(format!("{endpoint} names no session server for zone {zone}"));
+                }
+                if !is_loopback(&endpoint.host) {
+                    // Theirs is not ours: it would be our own door.
+                    servers.retain(|server| !is_loopback(&server.host));
+                }
                 return match servers.is_empty() {
                     false => Ok(servers),
-                    true => Err(format!("{endpoint} names no session server for zone {}", options.zone)),
+                    true => Err(format!("{endpoint} names loopback addresses of its own only")),
                 };
             }
             (status, _) => last = status,
@@ -142,6 +151,10 @@ fn parse(text: &str) -> Vec<Server> {
         Some(Server { host, port, weight })
     });
     servers.take(MAX_SERVERS).collect()
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// The order in which to try them: the less busy one of two taken at random, and so on.
@@ -199,6 +212,14 @@ mod tests {
         let expected = [("10.0.0.8:9600", 12), ("10.0.0.9:9601", 3)];
         assert_eq!(read, expected.map(|(s, w)| (s.to_owned(), w)));
         assert!(parse("").is_empty() && parse("<html>").is_empty());
+    }
+
+    #[test]
+    fn loopback_is_known_in_every_spelling() {
+        for host in ["localhost", "127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        assert!(!is_loopback("10.0.0.1") && !is_loopback("127.example.com"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tracing::{debug, info};
 use super::connection::{Connection, End, Question};
 use super::servers::{self, Endpoint, REFRESH_EVERY, Server};
 use super::{ClientError, ClientState, OnPush, Options};
+use crate::wire::SyncConfigResponse;
 
 pub(super) struct Session {
     pub(super) endpoints: Vec<Endpoint>,
@@ -33,20 +34,23 @@ impl Session {
         // Failures since a connection held for a while.
         let mut failures = 0;
         loop {
-            let attempt = connect(
-                self.endpoints.clone(),
-                self.servers.clone(),
-                self.lost.clone(),
-                Arc::clone(&self.options),
-            );
+            let attempt = Attempt {
+                endpoints: self.endpoints.clone(),
+                lost: self.lost.clone(),
+                number: self.connections + 1,
+                options: Arc::clone(&self.options),
+                on_push: Arc::clone(&self.on_push),
+            };
+            let attempt = attempt.connect(self.servers.clone());
             let Some((servers, opened)) = self.while_refusing(attempt).await else {
                 break;
             };
             self.servers = servers;
             match opened {
-                Ok((stream, server)) => {
+                Ok(opened) => {
                     let opened_at = Instant::now();
-                    if let End::Closed = self.serve(stream, server.to_string()).await {
+                    let server = opened.server.clone();
+                    if let End::Closed = self.serve(opened).await {
                         break;
                     }
                     self.lost = Some(server);
@@ -69,17 +73,20 @@ impl Session {
         }
     }
 
-    async fn serve(&mut self, stream: TcpStream, peer: String) -> End {
+    async fn serve(&mut self, opened: Opened) -> End {
+        let Opened {
+            mut connection,
+            server,
+            settings,
+        } = opened;
         self.connections += 1;
-        let number = self.connections;
-        info!(registry = "sofaregistry", peer, "connected to a session server");
+        info!(registry = "sofaregistry", peer = %server, "connected to a session server");
         self.state.send_replace(ClientState::Up {
-            connection: number,
-            peer: peer.as_str().into(),
+            connection: self.connections,
+            peer: server.to_string().into(),
             since: std::time::Instant::now(),
+            settings: Arc::new(settings),
         });
-        let (options, on_push) = (Arc::clone(&self.options), Arc::clone(&self.on_push));
-        let mut connection = Connection::new(number, stream, peer, options, on_push);
         let end = {
             let refresh = refresh(&self.endpoints, &self.options, &mut self.servers);
             tokio::select! {
@@ -102,11 +109,14 @@ impl Session {
     /// Says that we are down, since when we first were.
     fn tell_lost(&self, cause: Arc<str>) {
         debug!(registry = "sofaregistry", cause = &*cause, "no connection");
-        let since = match &*self.state.borrow() {
-            ClientState::Down { since, .. } => *since,
-            _ => std::time::Instant::now(),
-        };
-        self.state.send_replace(ClientState::Down { since, cause });
+        self.state.send_if_modified(|state| {
+            let (since, is_news) = match &*state {
+                ClientState::Down { since, cause: told } => (*since, *told != cause),
+                _ => (std::time::Instant::now(), true),
+            };
+            *state = ClientState::Down { since, cause };
+            is_news
+        });
     }
 
     /// Does `work` and meanwhile answers every question that there is no connection. `None` when we are to end.
@@ -141,51 +151,82 @@ async fn refresh(endpoints: &[Endpoint], options: &Arc<Options>, servers: &mut V
     }
 }
 
-/// Tries the servers that were known last, at once and the one that was lost last of all; then those that somebody newly
-/// names. Gives the list for the next time.
-async fn connect(
-    endpoints: Vec<Endpoint>,
-    known: Vec<Server>,
-    lost: Option<Server>,
-    options: Arc<Options>,
-) -> (Vec<Server>, Result<(TcpStream, Server), Arc<str>>) {
-    let mut first = servers::order(known.clone());
-    first.sort_by_key(|server| lost.as_ref() == Some(server));
-    if let Ok(connected) = try_each(first, &options).await {
-        return (known, Ok(connected));
-    }
-    match servers::ask(&endpoints, &options).await {
-        Ok(servers) => {
-            let fresh = servers.iter().filter(|server| !known.contains(server)).cloned();
-            // A server that comes back may listen again by now.
-            let again = servers.iter().filter(|server| known.contains(server)).cloned();
-            let mut order = servers::order(fresh.collect());
-            order.extend(servers::order(again.collect()));
-            let connected = try_each(order, &options).await;
-            (servers, connected)
-        }
-        Err(cause) => (known, Err(cause)),
-    }
+/// A connection whose server answers.
+struct Opened {
+    connection: Connection,
+    server: Server,
+    settings: SyncConfigResponse,
 }
 
-async fn try_each(servers: Vec<Server>, options: &Options) -> Result<(TcpStream, Server), Arc<str>> {
-    let mut cause = "no session server is known".to_owned();
-    for server in servers {
-        let connect = TcpStream::connect((server.host.as_str(), server.port));
-        match timeout(options.connect_timeout, connect).await {
-            Ok(Ok(stream)) => {
-                // Replies and registrations are small; none may wait for an acknowledgement.
-                let _ = stream.set_nodelay(true);
-                return Ok((stream, server));
+struct Attempt {
+    endpoints: Vec<Endpoint>,
+    /// The server that was lost.
+    lost: Option<Server>,
+    /// Of the connection to be made.
+    number: u64,
+    options: Arc<Options>,
+    on_push: Arc<OnPush>,
+}
+
+impl Attempt {
+    /// Tries the servers that were known last, at once and the one that was lost last of all; then those that somebody newly
+    /// names. Gives the list for the next time.
+    async fn connect(self, known: Vec<Server>) -> (Vec<Server>, Result<Opened, Arc<str>>) {
+        let mut first = servers::order(known.clone());
+        first.sort_by_key(|server| self.lost.as_ref() == Some(server));
+        if let Ok(opened) = self.try_each(first).await {
+            return (known, Ok(opened));
+        }
+        match servers::ask(&self.endpoints, &self.options).await {
+            Ok(servers) => {
+                let fresh = servers.iter().filter(|server| !known.contains(server)).cloned();
+                // A server that comes back may listen again by now.
+                let again = servers.iter().filter(|server| known.contains(server)).cloned();
+                let mut order = servers::order(fresh.collect());
+                order.extend(servers::order(again.collect()));
+                let opened = self.try_each(order).await;
+                (servers, opened)
             }
-            Ok(Err(error)) => cause = format!("session server {server}: {error}"),
-            Err(_) => {
-                let waited = options.connect_timeout;
-                cause = format!("session server {server} took no connection within {waited:?}");
-            }
+            Err(cause) => (known, Err(cause)),
         }
     }
-    Err(cause.into())
+
+    async fn try_each(&self, servers: Vec<Server>) -> Result<Opened, Arc<str>> {
+        let mut cause = "no session server is known".into();
+        for server in servers {
+            match self.open(&server).await {
+                Ok((connection, settings)) => {
+                    return Ok(Opened {
+                        connection,
+                        server,
+                        settings,
+                    });
+                }
+                Err(why) => cause = format!("session server {server}: {why}").into(),
+            }
+        }
+        Err(cause)
+    }
+
+    /// A server that hangs still takes connections, so it must answer a question, too.
+    async fn open(&self, server: &Server) -> Result<(Connection, SyncConfigResponse), String> {
+        let waited = self.options.connect_timeout;
+        let connect = TcpStream::connect((server.host.as_str(), server.port));
+        let stream = match timeout(waited, connect).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err(format!("it took no connection within {waited:?}")),
+        };
+        // Replies and registrations are small; none may wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let (options, on_push) = (Arc::clone(&self.options), Arc::clone(&self.on_push));
+        let mut connection = Connection::new(self.number, stream, server.to_string(), options, on_push);
+        match timeout(waited, connection.greet()).await {
+            Ok(Ok(settings)) => Ok((connection, settings)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(format!("it gave no answer within {waited:?}")),
+        }
+    }
 }
 
 /// Doubles with each failure, a random half of it.

@@ -35,7 +35,7 @@ async fn one_endpoint_that_answers_is_enough() {
     let (down, server) = (Server::start().await, Server::start().await);
     down.answer("/api/servers/query", 500, "no");
     let _registry = start(&[&down, &server]);
-    server.accept().await;
+    let _peer = server.accept().await;
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn the_state_names_the_endpoint_that_lists_nobody() {
     assert_eq!(&*cause, expected);
     // It comes up later.
     server.names(&[&server.address()]);
-    server.accept().await;
+    let _peer = server.accept().await;
     timeout(DEADLINE, state.wait_for(RegistryState::is_up))
         .await
         .unwrap()
@@ -96,6 +96,35 @@ async fn another_server_of_the_last_list_is_taken_at_once() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_connections_and_says_nothing_is_none() {
+    let (hung, server) = (Server::start().await, Server::start().await);
+    hung.names(&[&hung.address()]);
+    let mut config = config();
+    config.connection.connect_timeout = Duration::from_millis(500);
+    let registry = start_with(&[&hung], config);
+    let peer = hung.accept_only().await;
+    let mut state = registry.state();
+    let is_down = |s: &RegistryState| matches!(s, RegistryState::Down { .. });
+    let seen = timeout(DEADLINE, state.wait_for(is_down))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
+    let RegistryState::Down { cause, .. } = seen else {
+        unreachable!()
+    };
+    assert!(cause.ends_with("it gave no answer within 500ms"), "{cause}");
+    peer.ended().await;
+    // Another one is named.
+    hung.names(&[&hung.address(), &server.address()]);
+    let _peer = server.accept().await;
+    timeout(DEADLINE, state.wait_for(RegistryState::is_up))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
 async fn servers_that_are_named_after_the_last_ones_went_are_found() {
     let mut server = Server::start().await;
     let registry = start(&[&server]);
@@ -109,7 +138,7 @@ async fn servers_that_are_named_after_the_last_ones_went_are_found() {
         .unwrap()
         .unwrap();
     server.back().await;
-    server.accept().await;
+    let _peer = server.accept().await;
 }
 
 #[tokio::test]
@@ -144,7 +173,7 @@ async fn a_server_that_falls_silent_is_left() {
     config.connection.heartbeat_timeout = Duration::from_millis(50);
     let _registry = start_with(&[&server], config);
     server.accept().await.ended().await;
-    server.accept().await;
+    let _peer = server.accept().await;
 }
 
 #[tokio::test]

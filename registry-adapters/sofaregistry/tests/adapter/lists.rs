@@ -73,11 +73,11 @@ async fn older_pushes_change_nothing_and_unchanged_instances_stay_the_same() {
 
 #[tokio::test]
 async fn zones_and_segments_that_count_are_united() {
-    let server = Server::start().await;
+    let mut server = Server::start().await;
+    server.segments = vec!["east".into(), "west".into()];
     let registry = start(&[&server]);
     let mut list = registry.follow(target(NAME));
     let mut peer = server.accept().await;
-    peer.segments = vec!["east".into(), "west".into()];
     let subscriber = peer.subscribed().await;
     let push = |segment: &str, zones: &[(&str, &str)]| {
         let zones = zones

@@ -23,12 +23,12 @@ use server::{DEADLINE, Server};
 const NAME: &str = "demo.Echo:1.0";
 const LINE: &str = "10.0.0.5:12201?serialization=hessian2&appName=shop&p=1&v=4.0&remora.app.port=12200";
 
-/// Short times, so that what waits is seen to wait.
+/// Short pauses, and patience: tests run on busy machines, too.
 fn config() -> Config {
     let mut config = Config::default();
     let connection = &mut config.connection;
-    connection.connect_timeout = Duration::from_secs(1);
-    connection.request_timeout = Duration::from_secs(1);
+    connection.connect_timeout = Duration::from_secs(5);
+    connection.request_timeout = Duration::from_secs(5);
     connection.reconnect_min = Duration::from_millis(5);
     connection.reconnect_max = Duration::from_millis(50);
     config.patience = DEADLINE;

@@ -61,7 +61,9 @@ async fn it_is_registered_again_on_the_next_connection_with_the_same_id_and_vers
 #[tokio::test]
 async fn what_was_not_taken_is_sent_again() {
     let server = Server::start().await;
-    let registry = start(&[&server]);
+    let mut config = config();
+    config.connection.request_timeout = Duration::from_secs(1);
+    let registry = start_with(&[&server], config);
     let (place, published) = (target(NAME), instance(LINE));
     let mut peer = server.accept().await;
     let conversation = async {
@@ -298,9 +300,7 @@ async fn the_adapter_ends_with_its_token() {
 #[tokio::test]
 async fn a_thousand_publications_are_back_at_once() {
     let server = Server::start().await;
-    let mut config = config();
-    config.connection.request_timeout = DEADLINE;
-    let registry = start_with(&[&server], config);
+    let registry = start(&[&server]);
     let publish_all = async {
         let mut tasks = tokio::task::JoinSet::new();
         for port in 1..=1000 {

@@ -29,6 +29,8 @@ pub struct Server {
     /// What HTTP answers, by path.
     answers: Arc<Mutex<Vec<(String, u16, String)>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Segments that count.
+    pub segments: Vec<String>,
 }
 
 impl Server {
@@ -39,6 +41,7 @@ impl Server {
             bolt: None,
             answers: Arc::default(),
             asked: Arc::default(),
+            segments: vec![DEFAULT_DATA_CENTER.to_owned()],
         };
         this.back().await;
         tokio::spawn(serve_http(http, Arc::clone(&this.answers), Arc::clone(&this.asked)));
@@ -84,17 +87,23 @@ impl Server {
         self.asked.lock().unwrap().clone()
     }
 
-    /// The next connection.
+    /// The next connection, on which the first question was answered.
     pub async fn accept(&self) -> Peer {
-        let (stream, _) = timeout(DEADLINE, self.bolt.as_ref().unwrap().accept())
-            .await
-            .expect("no connection")
-            .unwrap();
+        let mut peer = self.accept_only().await;
+        let first = peer.any_frame().await.expect("the client closed the connection");
+        assert!(peer.answer_settings(&first).await, "the first frame asks for settings");
+        peer
+    }
+
+    /// The next connection, untouched.
+    pub async fn accept_only(&self) -> Peer {
+        let accept = self.bolt.as_ref().unwrap().accept();
+        let (stream, _) = timeout(DEADLINE, accept).await.expect("no connection").unwrap();
         Peer {
             stream,
             input: BytesMut::new(),
             put_back: VecDeque::new(),
-            segments: vec![DEFAULT_DATA_CENTER.to_owned()],
+            segments: self.segments.clone(),
             last_id: 0,
         }
     }
@@ -106,8 +115,7 @@ pub struct Peer {
     input: BytesMut,
     /// Requests that came while something else was waited for.
     put_back: VecDeque<(u32, Message)>,
-    /// What counts; told to who asks.
-    pub segments: Vec<String>,
+    segments: Vec<String>,
     last_id: u32,
 }
 
@@ -120,18 +128,17 @@ impl Peer {
     /// `None` when the client closed the connection.
     pub async fn frame_or_end(&mut self) -> Option<Frame> {
         loop {
+            let frame = self.any_frame().await?;
+            if !self.answer_settings(&frame).await {
+                return Some(frame);
+            }
+        }
+    }
+
+    async fn any_frame(&mut self) -> Option<Frame> {
+        loop {
             match remora_bolt::decode(&mut self.input, 64 << 20).unwrap() {
-                Decoded::Frame(frame) => match frame.kind {
-                    FrameKind::Request if matches!(message(&frame), Message::SyncConfigRequest(_)) => {
-                        let settings = Message::SyncConfigResponse(SyncConfigResponse {
-                            success: true,
-                            available_segments: self.segments.clone(),
-                            ..SyncConfigResponse::default()
-                        });
-                        self.reply(id(&frame), &settings).await;
-                    }
-                    _ => return Some(frame),
-                },
+                Decoded::Frame(frame) => return Some(frame),
                 Decoded::Incomplete { .. } => {
                     let read = timeout(DEADLINE, self.stream.read_buf(&mut self.input));
                     match read.await.expect("nothing came") {
@@ -142,6 +149,20 @@ impl Peer {
                 Decoded::TooLong { .. } => panic!("a frame of more than 64 MiB"),
             }
         }
+    }
+
+    /// Whether the frame asks for settings.
+    async fn answer_settings(&mut self, frame: &Frame) -> bool {
+        if frame.kind != FrameKind::Request || !matches!(message(frame), Message::SyncConfigRequest(_)) {
+            return false;
+        }
+        let settings = Message::SyncConfigResponse(SyncConfigResponse {
+            success: true,
+            available_segments: self.segments.clone(),
+            ..SyncConfigResponse::default()
+        });
+        self.reply(id(frame), &settings).await;
+        true
     }
 
     /// Waits until the client closes the connection.
