@@ -290,7 +290,8 @@ impl Table {
         let Some(subscription) = self.subscriptions.get_mut(&key) else {
             return;
         };
-        if subscription.segments.take(connection, Arc::clone(segment)) {
+        let is_relayed = subscription.lines.is_none();
+        if subscription.segments.take(connection, Arc::clone(segment), is_relayed) {
             debug!(
                 registry = "sofaregistry",
                 service = key.0.data_id,

@@ -46,9 +46,13 @@ pub(super) struct Segments(BTreeMap<String, (u64, Arc<Segment>)>);
 impl Segments {
     /// Takes a push in; says whether it counts. On one connection versions grow, as for Java clients. The first push on a
     /// new connection counts whatever its version: a registry that came back emptied, or with a clock that ran backwards,
-    /// would not be believed for ever. What that does to a list is judged by the proxy's discovery.
-    pub(super) fn take(&mut self, connection: u64, segment: Arc<Segment>) -> bool {
+    /// would not be believed for ever. What that does to a list is judged by the proxy's discovery. Nobody judges what is
+    /// relayed (`is_relayed`): there, as for Java clients, a server that knows nothing of a subject changes nothing.
+    pub(super) fn take(&mut self, connection: u64, segment: Arc<Segment>, is_relayed: bool) -> bool {
         let known = self.0.get(&segment.name);
+        if is_relayed && known.is_some() && segment.version <= NOTHING_KNOWN {
+            return false;
+        }
         if known.is_some_and(|(on, known)| *on == connection && segment.version <= known.version) {
             return false;
         }
@@ -108,6 +112,9 @@ impl Lines {
     }
 }
 
+/// Version of a push for a subject that the server has never heard of (`ValueConstants.DEFAULT_NO_DATUM_VERSION`).
+const NOTHING_KNOWN: i64 = 1;
+
 fn read(service: &Service, text: &str) -> Option<Arc<Instance>> {
     match line::parse(text, service) {
         Ok(mut instance) => {
@@ -139,15 +146,16 @@ mod tests {
     #[test]
     fn versions_grow_on_a_connection_and_start_again_on_the_next() {
         let mut segments = Segments::default();
-        assert!(segments.take(1, segment("dc", 5, &["a"])));
-        assert!(!segments.take(1, segment("dc", 5, &["b"])), "same version");
-        assert!(!segments.take(1, segment("dc", 4, &["b"])), "older");
+        let take = |segments: &mut Segments, on, segment| segments.take(on, segment, false);
+        assert!(take(&mut segments, 1, segment("dc", 5, &["a"])));
+        assert!(!take(&mut segments, 1, segment("dc", 5, &["b"])), "same version");
+        assert!(!take(&mut segments, 1, segment("dc", 4, &["b"])), "older");
         assert!(
-            segments.take(1, segment("west", 1, &["c"])),
+            take(&mut segments, 1, segment("west", 1, &["c"])),
             "versions are each segment's own"
         );
-        assert!(!segments.take(2, segment("dc", 5, &["a"])), "nothing new");
-        assert!(segments.take(3, segment("dc", 1, &[])), "another connection");
+        assert!(!take(&mut segments, 2, segment("dc", 5, &["a"])), "nothing new");
+        assert!(take(&mut segments, 3, segment("dc", 1, &[])), "another connection");
         let names: Vec<_> = segments
             .received(None)
             .segments
@@ -157,6 +165,18 @@ mod tests {
         assert_eq!(names, [("dc".to_owned(), 1), ("west".to_owned(), 1)]);
         let available = HashSet::from(["west".to_owned()]);
         assert_eq!(segments.received(Some(&available)).segments.len(), 1);
+    }
+
+    #[test]
+    fn a_server_that_knows_nothing_takes_nothing_from_what_is_relayed() {
+        let mut segments = Segments::default();
+        assert!(segments.take(1, segment("dc", 1, &[]), true), "at first it counts");
+        assert!(segments.take(1, segment("dc", 500, &["a"]), true));
+        assert!(!segments.take(2, segment("dc", 1, &[]), true));
+        assert!(
+            segments.take(2, segment("dc", 400, &["b"]), true),
+            "a real push on a new connection"
+        );
     }
 
     #[test]
