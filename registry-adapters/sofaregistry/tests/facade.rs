@@ -384,19 +384,30 @@ async fn a_slow_upstream_delays_no_answer_and_the_list_comes_when_it_is_known() 
 }
 
 #[tokio::test]
-async fn configurators_are_acknowledged_and_told_that_there_is_nothing() {
+async fn configurators_of_services_are_acknowledged_and_not_told_that_there_is_nothing() {
     let door = Door::open();
     let mut client = door.client().await;
     let register = configurator(ECHO, "c");
     client.register(&register).await;
-    let pushed = client.pushed_config().await;
-    assert_eq!(
-        (pushed.data.data, &pushed.data.configurator_regist_ids[..]),
-        (None, &["c".to_owned()][..])
+    client.register(&subscriber(ECHO, "s")).await;
+    let first = client.frame().await.unwrap();
+    assert!(
+        matches!(message(&first), Message::ReceivedData(_)),
+        "SOFARPC trips over a configuration pushed meanwhile"
     );
-    client.answer(pushed.id, true).await;
     client.register(&end(register)).await;
     assert_eq!(door.stats.configurators.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_subscriber_sent_again_because_our_answer_was_late_is_pushed_once() {
+    let door = Door::open();
+    let mut client = door.client().await;
+    client.register(&subscriber(ECHO, "s")).await;
+    assert!(client.list().await.is_empty());
+    client.register(&subscriber(ECHO, "s")).await;
+    client.register(&publisher(ECHO, "p", &[LINE])).await;
+    assert_eq!(client.list().await, [LINE], "the next push is the next list");
 }
 
 #[tokio::test]

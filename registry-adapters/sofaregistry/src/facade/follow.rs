@@ -106,7 +106,7 @@ impl Session {
             zones: Zones::new(),
             local_zone: zone.clone(),
         };
-        let (id, is_new) = match self.follower(base, key.clone(), |stats| &stats.subscribers, nothing, now) {
+        let (id, is_new) = match self.follower(base, key.clone(), |stats| &stats.subscribers, Some(nothing), now) {
             Ok(added) => added,
             Err(verdict) => return verdict,
         };
@@ -148,20 +148,15 @@ impl Session {
         if base.event == EventType::Unregister {
             return self.end_follower(&base.regist_id, now);
         }
-        let added = self.follower(
-            base,
-            key.clone(),
-            |stats| &stats.configurators,
-            Content::Config(None),
-            now,
-        );
+        let nothing = (key.subject.group != CONFIG_GROUP).then_some(Content::Config(None));
+        let added = self.follower(base, key.clone(), |stats| &stats.configurators, nothing.clone(), now);
         let (id, is_new) = match added {
             Ok(added) => added,
             Err(verdict) => return verdict,
         };
         if is_new {
-            match self.shared.relay.clone() {
-                Some(relay) => {
+            match (self.shared.relay.clone(), nothing) {
+                (Some(relay), _) => {
                     Stats::count(&self.shared.stats.relayed);
                     let watch = Watch {
                         zone: zone(base),
@@ -171,10 +166,20 @@ impl Session {
                     self.watch(id, watch, Source::Config(relay.relay_configure(&key.subject)), now);
                 }
                 // As a real session server of 6.x, which has no configurations either.
-                None => self.feeds.set(id, Content::Config(None), now),
+                (None, Some(nothing)) => self.feeds.set(id, nothing, now),
+                (None, None) => {}
             }
         }
         Verdict::Taken
+    }
+
+    /// Tells a configuration. That there is none is no news to SOFARPC, and told while it starts it does harm: it takes it
+    /// for a second list, which overtakes the first and lets it find no provider connected (seen with 5.6.5).
+    fn set_config(&mut self, id: FeedId, content: Content, now: Instant) {
+        let is_of_services = self.feeds.key(id).is_some_and(|key| key.subject.group == CONFIG_GROUP);
+        if content != Content::Config(None) || !is_of_services || self.feeds.is_known(id) {
+            self.feeds.set(id, content, now);
+        }
     }
 
     fn follower(
@@ -182,7 +187,7 @@ impl Session {
         base: &Registration,
         key: Key,
         gauge: fn(&Stats) -> &std::sync::atomic::AtomicU64,
-        fallback: Content,
+        fallback: Option<Content>,
         now: Instant,
     ) -> Result<(FeedId, bool), Verdict> {
         let (app, _) = self.lease(base);
@@ -265,11 +270,11 @@ impl Session {
         };
         self.watches.wait(id, source);
         let Some(content) = content else { return };
-        let is_list = matches!(content, Content::List { .. });
-        self.feeds.set(id, content, now);
-        if is_list {
-            self.lists_changed(&key.subject.data_id, now);
+        if let Content::Config(_) = content {
+            return self.set_config(id, content, now);
         }
+        self.feeds.set(id, content, now);
+        self.lists_changed(&key.subject.data_id, now);
     }
 
     /// What an application is shown of a service.
@@ -318,7 +323,7 @@ impl Session {
                 continue;
             };
             let content = self.config(&key, Some(&text));
-            self.feeds.set(id, content, now);
+            self.set_config(id, content, now);
         }
     }
 }

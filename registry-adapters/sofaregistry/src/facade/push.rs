@@ -120,11 +120,21 @@ impl Feeds {
     }
 
     /// Adds a registration. Says whether its feed is new; then its content must be told with [`set`](Self::set) when it is
-    /// known, and until `first_wait` has passed nothing is pushed. A registration that was there before is pushed to again.
-    pub(super) fn add(&mut self, key: &Key, name: &Arc<str>, fallback: Content, now: Instant) -> (FeedId, bool) {
+    /// known. `fallback` is shown if it is not known when `first_wait` has passed.
+    ///
+    /// A registration that is there already (our answer came too late for the client) is not pushed what it has: SOFARPC
+    /// takes two pushes at once for its start, and finds no provider connected when the second is faster.
+    pub(super) fn add(
+        &mut self,
+        key: &Key,
+        name: &Arc<str>,
+        fallback: Option<Content>,
+        now: Instant,
+    ) -> (FeedId, bool) {
         if let Some(id) = self.by_key.get(key).copied() {
-            if let Some(feed) = self.feeds.get_mut(&id) {
-                feed.names.retain(|(known, _)| known != name);
+            if let Some(feed) = self.feeds.get_mut(&id)
+                && !feed.names.iter().any(|(known, _)| known == name)
+            {
                 feed.names.push((Arc::clone(name), 0));
             }
             self.queue(id, now);
@@ -139,7 +149,7 @@ impl Feeds {
             content: None,
             generation: 0,
             since: now,
-            fallback: Some((now + self.pace.first_wait, fallback)),
+            fallback: fallback.map(|content| (now + self.pace.first_wait, content)),
             flight: None,
             failures: 0,
             not_before: now,
@@ -177,6 +187,11 @@ impl Feeds {
             feed.set(content);
             self.queue(id, now);
         }
+    }
+
+    /// Whether a feed's content was ever told.
+    pub(super) fn is_known(&self, id: FeedId) -> bool {
+        self.feeds.get(&id).is_some_and(|feed| feed.content.is_some())
     }
 
     /// What a feed is about.
