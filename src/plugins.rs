@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn no_two_protocols_claim_the_same_first_bytes() {
-        let plugins = Plugins::default().with_protocol(Arc::new(remora_bolt::Bolt));
+        let plugins = Plugins::default();
         for speaker in plugins.protocols() {
             for dialect in 0..=u8::MAX {
                 let Some(first) = speaker.heartbeat(dialect, StreamId(1)) else {

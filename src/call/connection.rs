@@ -39,6 +39,8 @@ pub(super) struct Downstream {
     application: RefCell<Option<(SocketAddr, Rc<LocalRoute>)>>,
     /// Pools of its own, from the moment a callback was registered.
     own_pools: RefCell<Option<Vec<Rc<Pool>>>>,
+    /// Another Remora, which understands what others may not.
+    is_greeted: Cell<bool>,
     /// Told that no new calls are taken.
     was_told: Cell<bool>,
     last_request: Cell<Instant>,
@@ -157,9 +159,11 @@ impl Downstream {
         }
     }
 
-    /// Tells the peer, once, to send no new calls here.
+    /// Tells the peer, once, to send no new calls here, if it would understand.
     pub(super) fn say_goaway(&self) {
-        if !self.was_told.replace(true)
+        let understands = self.is_greeted.get() || self.protocol().greeting(self.dialect()).is_none();
+        if understands
+            && !self.was_told.replace(true)
             && let Some(goaway) = self.protocol().goaway(self.dialect())
         {
             self.wire.send_bytes(&goaway);
@@ -200,6 +204,9 @@ impl Downstream {
     }
 
     fn answer_heartbeat(&self, heartbeat: &Frame) {
+        if self.protocol().is_greeting(heartbeat) {
+            self.is_greeted.set(true);
+        }
         if let Some(answer) = self.protocol().heartbeat_reply(heartbeat) {
             self.wire.send_bytes(&answer);
             self.wire.slow_down();
@@ -276,6 +283,7 @@ pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream
         is_half_closed: Cell::new(false),
         application: RefCell::default(),
         own_pools: RefCell::default(),
+        is_greeted: Cell::new(false),
         was_told: Cell::new(false),
         last_request: Cell::new(now),
     });

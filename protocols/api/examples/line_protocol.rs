@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A whole plugin for a made-up protocol of lines, to be copied: every method of [`Protocol`], and tests for each.
+//! A whole plugin for a made-up protocol of lines, to be copied: every method of [`Protocol`] that such a protocol needs, and
+//! tests for each.
 //!
 //! ```text
 //! call 0000002a com.example.Echo:blue:1.0.0 say 2500 hello~26

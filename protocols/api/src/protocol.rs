@@ -45,7 +45,7 @@ pub enum Pooling {
 ///
 /// No method may panic, whatever the bytes; none may allocate more than it was given plus a constant. All but `decode`
 /// may be called with any frame that `decode` of the same plugin gave, also with one of an unfitting kind.
-/// `examples/line_protocol.rs` implements and tests every method.
+/// `examples/line_protocol.rs` implements and tests all that most protocols need.
 pub trait Protocol: Send + Sync + fmt::Debug + 'static {
     /// Short fixed name: configuration key, metric label, and the scheme by which instances name it (`dubbo`, `bolt`).
     fn name(&self) -> &'static str;
@@ -114,7 +114,22 @@ pub trait Protocol: Send + Sync + fmt::Debug + 'static {
     /// The answer to a peer's probe, with the probe's own stream id; `None` if `heartbeat` wants none or is none.
     fn heartbeat_reply(&self, heartbeat: &Frame) -> Option<Bytes>;
 
+    /// What is sent once on a connection that we opened, by which another Remora at its end knows that it may say
+    /// [`goaway`](Self::goaway) there. For protocols in which not every peer can bear one; it must be such that all others
+    /// pass over it or answer it. `None`: every peer may be told.
+    fn greeting(&self, dialect: u8) -> Option<Bytes> {
+        let _ = dialect;
+        None
+    }
+
+    /// Whether a heartbeat is the [`greeting`](Self::greeting) of another Remora.
+    fn is_greeting(&self, heartbeat: &Frame) -> bool {
+        let _ = heartbeat;
+        false
+    }
+
     /// Tells the peer of a connection of that dialect to send no new calls on it; `None` if the protocol cannot.
+    /// With a [`greeting`](Self::greeting), only peers that sent one are told.
     fn goaway(&self, dialect: u8) -> Option<Bytes>;
 
     /// An error reply to `request` in the provider's place, with the request's own stream id; `None` for frames that get

@@ -7,6 +7,7 @@
 //! | `decode.rs`, `restamp.rs` | frames on the call path: cut out of a stream, and under another stream id |
 //! | `codec.rs`, `status.rs` | serializations and statuses by number |
 //! | `sofa.rs`, `request.rs` | where a request wants to go |
+//! | `peer.rs` | what only another Remora is told: a greeting, and goaway |
 //! | `reply.rs` | local replies; what a reply says about its call |
 //!
 //! Not here: `tr`, SOFARPC's older protocol, of which only the number is public.
@@ -16,6 +17,7 @@ pub mod codec;
 mod decode;
 pub mod frame;
 pub mod header;
+mod peer;
 mod reply;
 mod request;
 mod restamp;
@@ -85,9 +87,16 @@ impl Protocol for Bolt {
         (heartbeat.kind == FrameKind::Heartbeat).then(|| write::heartbeat_ack(head.version, head.id))
     }
 
-    /// A Java peer closes its connection on the only word that there is for it, MOSN's, and with it all calls in flight.
-    fn goaway(&self, _: u8) -> Option<Bytes> {
-        None
+    fn greeting(&self, dialect: u8) -> Option<Bytes> {
+        Some(peer::greeting(Version::of_dialect(dialect)))
+    }
+
+    fn is_greeting(&self, heartbeat: &Frame) -> bool {
+        peer::is_greeting(heartbeat)
+    }
+
+    fn goaway(&self, dialect: u8) -> Option<Bytes> {
+        Some(peer::goaway(Version::of_dialect(dialect)))
     }
 
     fn local_reply(&self, request: &Frame, reason: LocalReply, message: &str) -> Option<Bytes> {

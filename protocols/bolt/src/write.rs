@@ -126,20 +126,20 @@ impl Reply<'_> {
 
 /// A probe.
 pub fn heartbeat(version: Version, id: u32) -> Bytes {
-    let mut out = Vec::with_capacity(24);
+    event(version, HEARTBEAT, id, &[])
+}
+
+/// A request of another command, without class and content; its header map is short.
+pub(crate) fn event(version: Version, command: u16, id: u32, header: &[(&str, &str)]) -> Bytes {
+    let body = Body {
+        class: "",
+        header,
+        content: &[],
+        with_crc: false,
+    };
     let no_limit = (-1i32).to_be_bytes();
-    head(
-        &mut out,
-        version,
-        Kind::Request,
-        HEARTBEAT,
-        id,
-        codec::HESSIAN2,
-        false,
-        &no_limit,
-    );
-    out.extend_from_slice(&[0; 8]);
-    out.into()
+    body.frame(version, Kind::Request, command, id, codec::HESSIAN2, &no_limit)
+        .expect("the header maps of this crate's events are short")
 }
 
 /// The answer to a probe.

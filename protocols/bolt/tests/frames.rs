@@ -252,11 +252,19 @@ fn a_damaged_frame_with_a_crc_is_an_error_at_every_byte() {
 }
 
 #[test]
-fn mosn_s_goaway_is_understood() {
-    for (version, at) in [(Version::V1, 3), (Version::V2, 4)] {
-        let mut wire = heartbeat(version, 1).to_vec();
-        wire[at] = 100;
-        assert_eq!(one(&wire).kind, FrameKind::GoAway);
+fn goaway_is_mosn_s_and_said_to_who_greeted() {
+    for version in VERSIONS {
+        let dialect = version.dialect();
+        let mut theirs = heartbeat(version, 0).to_vec();
+        theirs[if version == Version::V1 { 3 } else { 4 }] = 100;
+        assert_eq!(Bolt.goaway(dialect).unwrap(), theirs);
+        assert_eq!(one(&theirs).kind, FrameKind::GoAway);
+        // To all others a greeting is a heartbeat.
+        let greeting = one(&Bolt.greeting(dialect).unwrap());
+        assert_eq!(greeting.kind, FrameKind::Heartbeat);
+        assert_eq!(Bolt.heartbeat_reply(&greeting).unwrap(), heartbeat_ack(version, 0));
+        assert!(Bolt.is_greeting(&greeting));
+        assert!(!Bolt.is_greeting(&one(&heartbeat(version, 0))) && !Bolt.is_greeting(&one(&theirs)));
     }
 }
 

@@ -23,11 +23,21 @@ async fn connect(path: &Path) -> Peer {
     Peer::connect_speaking(Arc::new(Bolt), path.egress).await
 }
 
-/// Accepts a connection and its first frame.
+/// Accepts a connection and its first call; Remora greets, too.
 async fn accept(provider: &Provider) -> (Peer, Frame) {
     let mut peer = Peer::speaking(Arc::new(Bolt), provider.accept().await.stream);
-    let first = peer.next().await.expect("a frame");
-    (peer, first)
+    let (mut greeting, mut call) = (None, None);
+    while greeting.is_none() || call.is_none() {
+        let frame = peer.next().await.expect("a frame");
+        match frame.kind {
+            FrameKind::Heartbeat => greeting = Some(frame),
+            _ => call = Some(frame),
+        }
+    }
+    let (greeting, call) = (greeting.expect("seen above"), call.expect("seen above"));
+    assert!(Bolt.is_greeting(&greeting) && Bolt.dialect(&greeting) == Bolt.dialect(&call));
+    peer.send(&frame(&Bolt.heartbeat_reply(&greeting).unwrap())).await;
+    (peer, call)
 }
 
 fn frame(wire: &[u8]) -> Frame {
@@ -116,7 +126,9 @@ async fn frames_of_every_length_keep_a_crc_that_fits_their_new_id() {
             tokio::spawn(async move {
                 // Each frame is checked against its CRC when it is cut.
                 while let Some(frame) = peer.next().await {
-                    peer.send(&echo(&frame)).await;
+                    if frame.kind == FrameKind::Request {
+                        peer.send(&echo(&frame)).await;
+                    }
                 }
             });
         }
@@ -319,4 +331,31 @@ async fn another_remora_that_sent_nothing_is_passed_over() {
     };
     assert_eq!(content(&first), b"again");
     assert_eq!(content(&client.expect(FrameKind::Reply).await), b"again");
+}
+
+#[tokio::test]
+async fn only_another_remora_is_told_to_go_away() {
+    for version in VERSIONS {
+        let mut path = start(Config::default());
+        let app = Provider::new().await;
+        let ingress = path.open_ingress(Some(app.addr)).await;
+        let mut remora = Peer::connect_speaking(Arc::new(Bolt), ingress).await;
+        let mut java = Peer::connect_speaking(Arc::new(Bolt), ingress).await;
+        remora.send(&frame(&Bolt.greeting(version.dialect()).unwrap())).await;
+        assert_eq!(remora.next().await.unwrap().wire, heartbeat_ack(version, 0));
+        remora.send(&request(version, 1, b"of a Remora")).await;
+        let (mut from_ingress, first) = accept(&app).await;
+        java.send(&request(version, 1, b"of Java")).await;
+        let second = from_ingress.expect(FrameKind::Request).await;
+        path.drain.cancel();
+        let goaway = remora.expect(FrameKind::GoAway).await;
+        assert_eq!(Bolt.dialect(&goaway), version.dialect());
+        from_ingress.send(&echo(&first)).await;
+        from_ingress.send(&echo(&second)).await;
+        for (peer, expected) in [(&mut remora, &b"of a Remora"[..]), (&mut java, b"of Java")] {
+            assert_eq!(content(&peer.expect(FrameKind::Reply).await), expected);
+            assert!(peer.next().await.is_none(), "closed, without another word");
+        }
+        soon("drained", path.handle.take().expect("it runs").join()).await;
+    }
 }

@@ -202,6 +202,9 @@ impl Upstream {
             dispatch::oneway_sent(worker, call);
         }
         self.wire.attach(stream);
+        if let Some(greeting) = self.protocol.greeting(self.dialect) {
+            self.wire.send_bytes(&greeting);
+        }
         // A connection that was retired while it was being made.
         self.close_if_done();
     }
