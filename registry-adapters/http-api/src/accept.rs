@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use remora_naming::sofa;
 use remora_registry::{Instance, Snapshot, Target};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -32,7 +33,8 @@ pub(crate) struct Wanted {
 }
 
 impl Book {
-    /// A process says who it is. What another one left behind when it died is forgotten: this one will say what it offers.
+    /// A process says who it is. What one of the same name left behind when it died is forgotten: this one will say what it
+    /// offers.
     pub(crate) fn name(&self, caller: &Caller, name: Option<&str>, mut about: Map<String, Value>) -> u64 {
         if about.len() > MAX_ABOUT {
             warn!(
@@ -50,9 +52,11 @@ impl Book {
             is_changed = true;
         }
         let left = application.registrations.len();
-        application
-            .registrations
-            .retain(|key, r| r.state != State::Away || !caller.user.may_change(key.owner));
+        let is_left_behind = |key: &Key, r: &Registration| {
+            let of_other = sofa::params::word(&r.instance.params, "appName").is_some_and(|of| Some(of) != name);
+            r.state == State::Away && !of_other && caller.user.may_change(key.owner)
+        };
+        application.registrations.retain(|key, r| !is_left_behind(key, r));
         is_changed |= application.registrations.len() < left;
         if let (Some(lease), Some(name)) = (application.lease_id(), name) {
             self.discovery.name_lease(lease, name);

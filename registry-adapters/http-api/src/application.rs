@@ -28,8 +28,10 @@ pub(crate) struct Application {
     pub(crate) names: Vec<String>,
     /// What it said of itself besides its name.
     pub(crate) about: Map<String, Value>,
-    /// Time to live that it asked for.
+    /// Time to live that it asked for; zero for none.
     pub(crate) ttl: Option<Duration>,
+    /// It has asked `/heartbeat`, so it will again.
+    pub(crate) has_heartbeat: bool,
     /// When its lease ends, if it has a time to live.
     pub(crate) expires: Option<Instant>,
     /// Its last request, or the last time that something showed it to be there.
@@ -48,6 +50,7 @@ impl Application {
             names: Vec::new(),
             about: Map::new(),
             ttl: None,
+            has_heartbeat: false,
             expires: None,
             last_sign: Instant::now(),
             peer: None,
@@ -63,6 +66,7 @@ impl Application {
         application.names.clone_from(&kept.names);
         application.about = kept.about.clone();
         application.ttl = kept.ttl_ms.map(Duration::from_millis);
+        application.has_heartbeat = kept.has_heartbeat;
         for kept in &kept.registrations {
             let mut registration = Registration::new(kept.instance());
             registration.is_restored = true;
@@ -84,6 +88,7 @@ impl Application {
             names: self.names.clone(),
             about: self.about.clone(),
             ttl_ms: self.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+            has_heartbeat: self.has_heartbeat,
             registrations: registrations
                 .map(|(key, r)| KeptRegistration::of(key, &r.instance))
                 .collect(),
@@ -101,7 +106,13 @@ impl Application {
 
     /// Its lease lasts for its whole time to live from now on.
     pub(crate) fn renew(&mut self, configured: Option<Duration>) {
-        self.expires = self.ttl.or(configured).map(|ttl| Instant::now() + ttl);
+        self.expires = self.time_to_live(configured).map(|ttl| Instant::now() + ttl);
+    }
+
+    /// Its time to live: the one that it asked for, else the configured one if it sends heartbeats at all.
+    pub(crate) fn time_to_live(&self, configured: Option<Duration>) -> Option<Duration> {
+        let usual = configured.filter(|_| self.has_heartbeat);
+        self.ttl.or(usual).filter(|ttl| !ttl.is_zero())
     }
 
     /// Adds a name; true if it is a new one.

@@ -18,8 +18,8 @@ pub struct Settings {
     pub ports: BTreeMap<String, u16>,
     /// Names that a request's `Host` may have besides IP addresses and `localhost`.
     pub host_names: Vec<String>,
-    /// Time to live of what an application registered, which each of its requests and `/heartbeat` renews; `None`: its
-    /// port alone tells. Not for SOFARPC, which sends no heartbeats.
+    /// Time to live of what an application registered, from its first `/heartbeat` on, which every request renews. `None`,
+    /// and without any heartbeat: its port alone tells.
     pub lease: Option<Duration>,
     /// Where applications call services that they follow; connections to it are a sign of life of an application.
     pub egress_port: u16,

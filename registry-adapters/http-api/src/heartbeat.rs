@@ -2,8 +2,9 @@
 //! `GET /heartbeat[?ttl=SECONDS]`, on both doors: renews an application's lease and lists what is known of it, so that an
 //! SDK can tell what it has to say again.
 //!
-//! A time to live is opt-in: by the configuration (`lease`), or by asking with `ttl`; `ttl=0` takes it back. What has one
-//! and is not renewed in time is withdrawn and forgotten. Every accepted request renews it, too.
+//! A time to live is opt-in: an application gets the configured one (`lease`) with its first heartbeat, or asks for another
+//! with `ttl`; `ttl=0` is none. What has one and is not renewed in time is withdrawn and forgotten. Every request that
+//! comes renews it, too.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -48,10 +49,10 @@ impl Book {
                     caller: caller.user.label(),
                 });
             }
-            let ttl = Some(ttl).filter(|ttl| !ttl.is_zero());
-            is_changed = application.ttl != ttl;
-            application.ttl = ttl;
+            is_changed = application.ttl != Some(ttl);
+            application.ttl = Some(ttl);
         }
+        is_changed |= !std::mem::replace(&mut application.has_heartbeat, true);
         application.renew(self.configured(caller.place).ttl());
         let known = self.known_of(caller.place, application);
         Stats::count(&self.stats.heartbeats);
@@ -87,7 +88,7 @@ impl Book {
             .collect();
         json!({
             "application": configured.name(&application.names),
-            "ttl": application.ttl.or(configured.ttl()).map(|ttl| ttl.as_secs()),
+            "ttl": application.time_to_live(configured.ttl()).map(|ttl| ttl.as_secs()),
             "interface_list": interfaces,
             "pub_interface_list": interfaces,
             "sub_interface_list": followed,

@@ -13,6 +13,7 @@ use remora_registry::{Instance, Params, ServiceKey, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -36,8 +37,9 @@ pub(crate) struct KeptApplication {
     pub(crate) names: Vec<String>,
     /// What it said of itself besides its name.
     pub(crate) about: Map<String, Value>,
-    /// Time to live that it asked for.
+    /// Time to live that it asked for; 0 for none.
     pub(crate) ttl_ms: Option<u64>,
+    pub(crate) has_heartbeat: bool,
     pub(crate) registrations: Vec<KeptRegistration>,
     pub(crate) follows: Vec<KeptFollow>,
 }
@@ -179,24 +181,21 @@ impl Store {
         content: impl Fn() -> (u64, Content),
         end: CancellationToken,
     ) {
-        let mut on_disk = 0;
+        let (mut on_disk, mut pause) = (0, None);
         loop {
-            let is_over = end
-                .run_until_cancelled(changed.changed())
-                .await
-                .is_none_or(|c| c.is_err());
+            let is_over = tokio::select! {
+                () = end.cancelled() => true,
+                change = changed.changed() => change.is_err(),
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => false,
+            };
             if *changed.borrow_and_update() > on_disk {
                 let (generation, content) = content();
-                if self.write(content).await {
-                    on_disk = generation;
-                } else if !is_over {
-                    changed.mark_changed();
+                match self.write(content).await {
+                    true => (on_disk, pause) = (generation, None),
+                    false => pause = Some(pause.map_or(AGAIN, |pause: Duration| (pause * 2).min(AGAIN_MAX))),
                 }
                 // A request is accepted even if the disk refuses: nobody would send it again.
                 self.written.send_replace(generation);
-                if on_disk < generation {
-                    end.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
-                }
             }
             if is_over {
                 return;
@@ -240,5 +239,6 @@ impl Store {
 
 /// The clients wait 15 s.
 const MAX_WAIT: Duration = Duration::from_secs(3);
-/// Between attempts to write to a disk that refused.
+/// Between attempts to write to a disk that refused, doubled up to the longest.
 const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(60);

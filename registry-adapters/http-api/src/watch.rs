@@ -195,7 +195,7 @@ impl Book {
                 let setting = self
                     .configured(place)
                     .port_setting(self.door, &protocol(table, place, key));
-                warn!(registry = self.door, %service, application = name(table), port, setting, "not published: nobody listens on the application's port; is it another one?");
+                warn!(registry = self.door, %service, application = name(table), port, setting, "not published: nobody accepts on this port of 127.0.0.1; does the application listen on another one?");
                 false
             }
             Step::Forget => {

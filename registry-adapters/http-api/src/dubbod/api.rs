@@ -11,11 +11,13 @@
 //! of what is not there is accepted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Method;
 use remora_naming::dubbo_url;
 use remora_registry::{BoxFuture, Instance, Params, ServiceKey, Target};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::accept::Wanted;
 use crate::body::{Object, is_name};
@@ -113,10 +115,11 @@ impl DubbodApi {
 
     async fn subscribe(&self, call: &Call) -> Result<String, Refused> {
         let asked = Asked::of(&call.body)?;
-        // The list is discovery's from now on; the application calls the egress.
-        let (_, generation) = self.desk.book.subscribe(&call.caller, &self.target(&asked))?;
+        let (mut list, generation) = self.desk.book.subscribe(&call.caller, &self.target(&asked))?;
         Stats::count(&self.desk.book.stats.subscribes);
-        self.desk.kept(generation).await;
+        // The application calls the egress next, which should know where to by then.
+        let known = async { timeout(FIRST_LIST_WAIT, list.wait_for(Option::is_some)).await.is_ok() };
+        let (_, ()) = tokio::join!(known, self.desk.kept(generation));
         self.done(&asked, &call.caller, "subscribe success")
     }
 
@@ -285,6 +288,8 @@ fn with_outcome(message: &str, known: Value) -> String {
     answer.to_string()
 }
 
+/// The registry answers within milliseconds, if it is there.
+const FIRST_LIST_WAIT: Duration = Duration::from_secs(1);
 const DUBBO: &str = "dubbo";
 /// Parameter that says since when a provider is there.
 pub(super) const STAMP: &str = "timestamp";

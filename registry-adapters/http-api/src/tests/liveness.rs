@@ -74,8 +74,13 @@ async fn a_new_process_forgets_what_the_dead_one_left() {
     drop(listener);
     house.until_registrations("away", 2).await;
     house
+        .accepted("/configs/application", r#"{"appName":"another at this address"}"#)
+        .await;
+    assert_eq!(house.registrations("away"), 2);
+    house
         .accepted("/configs/application", r#"{"appName":"demo-provider"}"#)
         .await;
+    assert_eq!(house.registrations("away"), 0);
     house.accepted("/services/publish", &publish(ECHO, port)).await;
     let _listener = app_at(port).await;
     house.discovery.until("published", |h| h.published.len() == 1).await;
@@ -210,4 +215,19 @@ async fn a_time_to_live_is_asked_for_and_taken_back_by_heartbeat() {
     let begin = Instant::now();
     house.discovery.until("expired", |h| h.published.is_empty()).await;
     assert!(begin.elapsed() > Duration::from_secs(2) && begin.elapsed() < LIMIT);
+}
+
+#[tokio::test]
+async fn a_configured_lease_is_for_those_who_send_heartbeats() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::mesh(dir.path(), &Scripted::new(), |s| {
+        s.lease = Some(Duration::from_millis(300))
+    });
+    let (_app, port) = app().await;
+    house.accepted("/services/publish", &publish(ECHO, port)).await;
+    house.discovery.until("published", |h| h.published.len() == 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(house.discovery.held().published.len(), 1, "SOFARPC sends none");
+    house.heartbeat("").await;
+    house.discovery.until("expired", |h| h.published.is_empty()).await;
 }

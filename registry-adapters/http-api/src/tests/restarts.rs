@@ -151,3 +151,17 @@ async fn a_port_that_moved_to_another_application_is_given_on() {
     let held = discovery.until("published", |h| h.published.len() == 1).await;
     assert_eq!(held.leases.values().collect::<Vec<_>>(), ["order"]);
 }
+
+#[tokio::test]
+async fn a_time_to_live_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::mesh(dir.path(), &Scripted::new(), |_| {});
+    let (_app, port) = app().await;
+    house.accepted("/services/publish", &publish(ECHO, port)).await;
+    house.heartbeat("?ttl=3").await;
+    house.kill().await;
+    let discovery = Scripted::new();
+    let _house = House::mesh(dir.path(), &discovery, |_| {});
+    discovery.until("published", |h| h.published.len() == 1).await;
+    discovery.until("expired", |h| h.published.is_empty()).await;
+}
