@@ -182,6 +182,27 @@ workers: 1
 }
 
 #[test]
+fn every_example_passes_and_says_what_it_serves() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    let files = std::fs::read_dir(folder)
+        .expect("conf/ is there")
+        .map(|entry| entry.expect("it can be read").path());
+    let mut count = 0;
+    for file in files.filter(|file| file.extension().is_some_and(|e| e == "yaml")) {
+        let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+            .env_clear()
+            .args(["check", "--config"])
+            .arg(&file)
+            .output()
+            .expect("cargo built the binary");
+        let said = String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned();
+        assert!(output.status.success() && said.contains("# serves: "), "{said}");
+        count += 1;
+    }
+    assert!(count >= 8, "{count} files");
+}
+
+#[test]
 fn a_door_that_nobody_named_gives_way() {
     let (output, said) = check("admin: { listen: 127.0.0.1:22222 }\nprotocols: { bolt: off }\n");
     assert_eq!(output.status.code(), Some(0), "{said}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `publish:`: providers without a registry client. They are taken over like any other and kept in the registry by Remora,
-//! one lease for all of them per registry.
+//! `publish:` and `follow:`: applications without a registry client. Their providers are taken over like any other and kept in
+//! the registry by Remora, what they call is followed for them; one lease for all of it per registry.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ const APPLICATION: &str = "remora-publish";
 /// Dubbo's default root in ZooKeeper.
 const NAMESPACE: &str = "/dubbo";
 
-/// Publishes every entry until `stop`.
+/// Publishes and follows every entry until `stop`.
 pub(super) fn start(config: &Config, entry: &RegistryEntry, desk: Arc<Desk>, stop: &CancellationToken) {
-    if config.publish.is_empty() {
+    if config.publish.is_empty() && config.follow.is_empty() {
         return;
     }
     let info = LeaseInfo {
-        facade: "publish",
+        facade: "config",
         registry: entry.name.as_str().into(),
-        application: "publish:".to_owned(),
+        application: "configuration".to_owned(),
         peer: String::new(),
     };
     let lease = Lease::open(desk, info);
@@ -34,6 +34,9 @@ pub(super) fn start(config: &Config, entry: &RegistryEntry, desk: Arc<Desk>, sto
         if let Err(error) = lease.discovery().publish_kept(lease.id(), &target, &own(entry)) {
             warn!(service = entry.service, reason = error.reason(), %error, "an entry of `publish` is not published");
         }
+    }
+    for entry in &config.follow {
+        lease.discovery().follow(lease.id(), &entry.target(NAMESPACE));
     }
     let stop = stop.clone();
     tokio::spawn(async move {

@@ -51,12 +51,16 @@ fn head(status: &Status, out: &mut Page) {
     for note in &readiness.notes {
         out.line(format!("  note: {note}"));
     }
-    let rows = status.catalog.registries.iter().map(|r| {
+    let rows = status.catalog.registries.iter().flat_map(|r| {
         let state = match r.cause.is_empty() {
             true => format!("{} for {}", r.state, span(r.for_s)),
             false => format!("{} for {}: {}", r.state, span(r.for_s), r.cause),
         };
-        vec![r.name.clone(), r.url.clone(), r.facades.join(" "), state]
+        let first = r.facades.first().map_or("none", String::as_str);
+        let mut rows = vec![vec![r.name.clone(), r.url.clone(), first.to_owned(), state]];
+        let further = r.facades.iter().skip(1);
+        rows.extend(further.map(|door| vec![String::new(), String::new(), door.clone(), String::new()]));
+        rows
     });
     out.table("Registries", &["name", "registry", "doors", "state"], rows);
 }

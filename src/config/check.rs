@@ -330,14 +330,19 @@ impl Checker<'_> {
     }
 
     fn publish(&mut self) {
-        for (at, entry) in self.loaded.config.publish.iter().enumerate() {
-            if !self.served.protocols.contains(&entry.protocol.as_str()) {
+        let config = &self.loaded.config;
+        let published = config.publish.iter().map(|e| (&e.protocol, &e.service)).enumerate();
+        let followed = config.follow.iter().map(|e| (&e.protocol, &e.service)).enumerate();
+        let published = published.map(|(at, entry)| (format!("publish[{at}]"), entry));
+        let followed = followed.map(|(at, entry)| (format!("follow[{at}]"), entry));
+        for (key, (protocol, service)) in published.chain(followed) {
+            if !self.served.protocols.contains(&protocol.as_str()) {
                 let allowed = self.served.protocols.join(", ");
-                let text = format!("no plugin for protocol `{}`; allowed: {allowed}", entry.protocol);
-                self.wrong(format!("publish[{at}].protocol"), text);
+                let text = format!("no plugin for protocol `{protocol}`; allowed: {allowed}");
+                self.wrong(format!("{key}.protocol"), text);
             }
-            if entry.service.is_empty() {
-                self.wrong(format!("publish[{at}].service"), "is empty; allowed: a service name");
+            if service.is_empty() {
+                self.wrong(format!("{key}.service"), "is empty; allowed: a service name");
             }
         }
     }

@@ -215,8 +215,8 @@ fn lay_environment(loaded: &mut Loaded, environment: impl Fn(&str) -> Option<Str
         })*};
     }
     lay!(
-        registry, advertise, data_dir, facades, protocols, registries, publish, admin, workers, call, discovery,
-        lifecycle, log
+        registry, advertise, data_dir, facades, protocols, registries, publish, follow, admin, workers, call,
+        discovery, lifecycle, log
     );
     Ok(())
 }

@@ -20,7 +20,7 @@ pub use data_dir::{DataDir, data_dir};
 pub use doors::{DoorApplication, DubbodDoor, Facades, MeshDoor, SofaRegistryDoor, ZooKeeperDoor};
 pub use error::{ConfigError, Place};
 pub use load::{Loaded, Overrides, load};
-pub use model::{Config, ProtocolPorts, Protocols, RegistryEntry};
+pub use model::{Config, Followed, ProtocolPorts, Protocols, RegistryEntry};
 pub use registry_url::RegistryUrl;
 pub use serves::serves;
 pub use value::{Address, ByteSize, Door, PortRange, Span, ValueError};

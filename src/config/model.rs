@@ -8,6 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use remora_naming::sofa;
+use remora_registry::Target;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,9 @@ pub struct Config {
     /// Providers without a registry client.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<remora_file::Entry>,
+    /// Services that applications here call without following them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub follow: Vec<Followed>,
     /// Health, metrics, catalog over HTTP.
     pub admin: admin::Config,
     /// Threads of the call path.
@@ -62,6 +67,7 @@ impl Default for Config {
             protocols: Protocols::default(),
             registries: Vec::new(),
             publish: Vec::new(),
+            follow: Vec::new(),
             admin: admin::Config::default(),
             // 60-80 thousand calls a second fit on one worker: a sidecar needs no more.
             workers: 1,
@@ -84,6 +90,40 @@ impl Config {
             }],
             false => self.registries.clone(),
         }
+    }
+}
+
+/// A service that is followed for applications that only know the egress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Followed {
+    /// Protocol plugin, e.g. `bolt`.
+    pub protocol: String,
+    /// Service name; for SOFARPC the interface.
+    pub service: String,
+    /// SOFARPC: version, `1.0` if empty. Lists of other services hold every version.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// SOFARPC: unique id. Lists of other services hold every group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+}
+
+impl Followed {
+    /// Its list. `namespace` is Dubbo's.
+    pub fn target(&self, namespace: &str) -> Target {
+        if !sofa::is_protocol(&self.protocol) {
+            return Target::Service {
+                namespace: namespace.into(),
+                name: self.service.as_str().into(),
+            };
+        }
+        let mut service = sofa::Service::of_interface(&self.service, "");
+        if !self.version.is_empty() {
+            service.version.clone_from(&self.version);
+        }
+        service.unique_id.clone_from(&self.group);
+        service.target()
     }
 }
 
