@@ -96,6 +96,7 @@ impl Site<'_> {
         if let Door::On(door) = &entry.facades.sofaregistry {
             let bound = SofaRegistryFacade::bind(door.settings(), self.sofaregistry.clone(), &entry.name);
             if let Some(facade) = self.bound("facades.sofaregistry", bound, &mut doors)? {
+                let facade = facade.remember_in(&self.state_dir(entry)?);
                 let addrs = vec![facade.local_addr(), facade.session_addr()];
                 doors.push("sofaregistry", addrs, DoorStats::SofaRegistry(facade.stats()), facade);
             }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::stats::{Raised, Stats};
 use crate::adapter::RelayedPublisher;
+use crate::wire::{PublisherRegister, Registration};
 
 /// Number of an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +23,10 @@ pub(super) struct AppId(u64);
 
 /// One publisher.
 pub(super) struct Publication {
+    /// The application's name, the dataId and its group.
+    pub(super) application: Option<String>,
+    pub(super) data_id: String,
+    pub(super) group: String,
     /// Of the last registration taken.
     pub(super) version: i64,
     /// Its data as the application sent it.
@@ -62,6 +67,8 @@ struct Table {
     /// Who has a publisher.
     holders: HashMap<Arc<str>, AppId>,
     next: u64,
+    /// Counts changes of what is published.
+    revision: u64,
 }
 
 struct Application {
@@ -112,6 +119,7 @@ impl Applications {
     pub(super) fn take(&self, regist_id: &str, grace: Duration) -> Option<(AppId, LeaseId, Publication)> {
         let mut table = self.lock();
         let id = table.holders.remove(regist_id)?;
+        table.revision += 1;
         let application = table.open.get_mut(&id)?;
         let publication = application.publications.remove(regist_id)?;
         application.bytes = application.bytes.saturating_sub(publication.bytes());
@@ -124,6 +132,7 @@ impl Applications {
     /// Puts a publisher in. An application that is open is there until its connection left.
     pub(super) fn put(&self, id: AppId, regist_id: &Arc<str>, publication: Publication) {
         let mut table = self.lock();
+        table.revision += 1;
         if let Some(application) = table.open.get_mut(&id) {
             application.bytes += publication.bytes();
             application.publications.insert(Arc::clone(regist_id), publication);
@@ -162,6 +171,7 @@ impl Applications {
             let Some(application) = table.open.remove(&id) else {
                 continue;
             };
+            table.revision += 1;
             for regist_id in application.publications.keys() {
                 table.holders.remove(regist_id);
                 Stats::count(&stats.expired);
@@ -170,6 +180,35 @@ impl Applications {
         }
         drop(table);
         drop(gone);
+    }
+
+    /// Whether somebody has this publisher.
+    pub(super) fn knows(&self, regist_id: &str) -> bool {
+        self.lock().holders.contains_key(regist_id)
+    }
+
+    /// Grows with each change of what is published.
+    pub(super) fn revision(&self) -> u64 {
+        self.lock().revision
+    }
+
+    /// Every publisher of a service, as its client registered it.
+    pub(super) fn publishers(&self) -> Vec<PublisherRegister> {
+        let table = self.lock();
+        let all = table.open.values().flat_map(|application| &application.publications);
+        let of_services = all.filter(|(_, publication)| matches!(publication.held, Held::Service { .. }));
+        let registers = of_services.map(|(regist_id, publication)| PublisherRegister {
+            base: Registration {
+                app_name: publication.application.clone(),
+                data_id: publication.data_id.clone(),
+                group: publication.group.clone(),
+                regist_id: regist_id.to_string(),
+                version: publication.version,
+                ..Registration::default()
+            },
+            data: publication.data.clone(),
+        });
+        registers.collect()
     }
 
     /// How many there are, lost connections included.

@@ -7,8 +7,9 @@
 //!                                                +- follow.rs   <-- lists, shown inward
 //!                                                `- push.rs     what is pushed when
 //!                  applications.rs: what they publish, kept for a grace when a connection is lost
+//!                  memory.rs: and over a restart of Remora, until their clients are back
 //! ```
-//! Nothing is kept on disk: a client sends all its registrations again on each new connection.
+//! Whatever happens, a client sends all its registrations again on each new connection.
 //! Not here: protobuf (codec 11), compression and pushes of several data centres at once, which Java clients do not ask
 //! for; checking of signatures, which the open-source client does not make.
 
@@ -18,6 +19,7 @@ mod config;
 mod connection;
 mod follow;
 mod http;
+mod memory;
 mod publish;
 mod push;
 mod rules;
@@ -27,6 +29,7 @@ mod subject;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +42,7 @@ use tracing::warn;
 use self::applications::Applications;
 use self::clock::Clock;
 pub use self::config::Config;
+use self::memory::Memory;
 pub use self::stats::Stats;
 use crate::adapter::SofaRegistry;
 
@@ -48,6 +52,7 @@ pub(crate) const NAME: &str = "sofaregistry";
 pub struct SofaRegistryFacade {
     http: TcpListener,
     session: TcpListener,
+    memory: Option<Memory>,
     shared: Arc<Shared>,
 }
 
@@ -88,8 +93,17 @@ impl SofaRegistryFacade {
         Ok(Self {
             http,
             session,
+            memory: None,
             shared: Arc::new(shared),
         })
+    }
+
+    /// Remembers in a file of `dir` what applications publish. Clients need 5 to 10 s to come back when this process was
+    /// away; what they publish is there again at once if their ports are.
+    #[must_use]
+    pub fn remember_in(mut self, dir: &Path) -> Self {
+        self.memory = Some(Memory::new(dir));
+        self
     }
 
     /// Where clients ask for the session server: their registry address.
@@ -135,11 +149,26 @@ impl SofaRegistryFacade {
         let max = shared.config.max_connections;
         let (mut asking, mut sessions) = (JoinSet::new(), JoinSet::new());
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut memory = self.memory;
+        if let Some(memory) = &memory {
+            let remembered = memory.read();
+            asking.spawn(memory::bring_back(
+                remembered,
+                Arc::clone(&shared),
+                Arc::clone(&discovery),
+                drain.clone(),
+            ));
+        }
         loop {
             // Each arm is cancel safe.
             tokio::select! {
                 () = drain.cancelled() => break,
-                _ = sweep.tick() => shared.applications.sweep(Instant::now(), &shared.stats),
+                _ = sweep.tick() => {
+                    shared.applications.sweep(Instant::now(), &shared.stats);
+                    if let Some(memory) = &mut memory {
+                        memory.keep(&shared.applications);
+                    }
+                }
                 Some(_) = asking.join_next() => {}
                 Some(_) = sessions.join_next() => {}
                 accepted = http.accept() => match accepted {
@@ -162,6 +191,9 @@ impl SofaRegistryFacade {
         }
         while asking.join_next().await.is_some() {}
         while sessions.join_next().await.is_some() {}
+        if let Some(mut memory) = memory {
+            memory.keep_last(&shared.applications).await;
+        }
         Ok(())
     }
 }

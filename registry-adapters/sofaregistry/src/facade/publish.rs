@@ -64,6 +64,9 @@ impl Session {
         };
         if let Some(held) = held {
             let publication = Publication {
+                application: register.base.app_name.clone(),
+                data_id: register.base.data_id.clone(),
+                group: register.base.group.clone(),
                 version: register.base.version,
                 data: register.data.clone(),
                 held,

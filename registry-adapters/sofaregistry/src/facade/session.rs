@@ -9,8 +9,9 @@
 //! This file holds the connection's state and the ways in and out; `connection.rs` moves the bytes.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use remora_bolt::frame::{Kind as FrameType, Parts, Version};
@@ -46,6 +47,8 @@ pub(super) struct Session {
     /// Subscribers and configurators by registration id.
     pub(super) followers: HashMap<Arc<str>, Follower>,
     pace: Pace,
+    /// How long what it publishes stays when it is gone.
+    grace: Duration,
 }
 
 /// A subscriber or configurator.
@@ -82,7 +85,6 @@ impl Session {
             timeout: shared.config.push_timeout,
         };
         Self {
-            shared,
             discovery,
             peer,
             version: Version::V1,
@@ -93,7 +95,17 @@ impl Session {
             watches: Watches::default(),
             followers: HashMap::new(),
             pace,
+            grace: shared.config.grace,
+            shared,
         }
+    }
+
+    /// What an application published before this process: as if its connection was lost now, and will be back in time.
+    pub(super) fn of_former_run(shared: Arc<Shared>, discovery: Arc<dyn Discovery>, grace: Duration) -> Self {
+        let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut session = Self::new(shared, discovery, nobody);
+        session.grace = grace;
+        session
     }
 
     /// Takes one frame.
@@ -351,7 +363,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some((app, _)) = self.app {
-            let until = Instant::now() + self.shared.config.grace;
+            let until = Instant::now() + self.grace;
             self.shared.applications.leave(app, until);
         }
     }

@@ -63,7 +63,16 @@ impl Door {
     }
 
     pub fn with(config: Config, relay: Option<Arc<SofaRegistry>>) -> Self {
-        let facade = SofaRegistryFacade::bind(config, relay, "default").unwrap();
+        Self::serving(SofaRegistryFacade::bind(config, relay, "default").unwrap())
+    }
+
+    /// One that remembers what is published.
+    pub fn remembering(dir: &Path) -> Self {
+        let facade = SofaRegistryFacade::bind(config(), None, "default").unwrap();
+        Self::serving(facade.remember_in(dir))
+    }
+
+    fn serving(facade: SofaRegistryFacade) -> Self {
         let (http, session, stats) = (facade.local_addr(), facade.session_addr(), facade.stats());
         let memory = Arc::new(Memory::default());
         let drain = CancellationToken::new();
