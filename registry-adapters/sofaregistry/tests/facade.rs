@@ -15,7 +15,6 @@ use remora_sofaregistry::facade::Config;
 use remora_sofaregistry::wire::{Message, Scope, SyncConfigRequest};
 use support::memory::Asked;
 use support::*;
-use tokio::time::timeout;
 
 #[tokio::test]
 async fn what_real_clients_sent_is_taken_with_version_and_id_echoed() {
@@ -466,66 +465,4 @@ async fn the_application_is_named_as_soon_as_its_name_is_known() {
         lease: 1,
         application: String::new()
     }));
-}
-
-#[tokio::test]
-async fn versions_of_pushes_grow_over_a_restart() {
-    let mut last = 0;
-    for _ in 0..2 {
-        let door = Door::open();
-        let mut client = door.client().await;
-        client.register(&subscriber(ECHO, "s")).await;
-        let pushed = client.pushed().await;
-        assert!(pushed.data.version > last);
-        last = pushed.data.version;
-        door.drain.cancel();
-        client.closed().await;
-    }
-}
-
-#[tokio::test]
-async fn what_was_published_stands_again_after_a_restart_before_the_client_is_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let app = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = app.local_addr().unwrap().port();
-    let line = LINE.replace("12200", &port.to_string());
-    let register = publisher(ECHO, "p", &[&line]);
-    let gone = publisher("demo.Gone:1.0@DEFAULT", "gone", &["127.0.0.1:1?p=1"]);
-    let first = Door::remembering(dir.path());
-    let mut client = first.client().await;
-    client.register(&register).await;
-    client.register(&gone).await;
-    first.drain.cancel();
-    timeout(PATIENCE, first.served).await.unwrap().unwrap();
-
-    let second = Door::remembering(dir.path());
-    second
-        .until(|all| all.iter().any(|a| matches!(a, Asked::Published { .. })))
-        .await;
-    let address = format!("10.77.0.3:{port}");
-    assert_eq!(second.memory.published(ECHO_TARGET), std::slice::from_ref(&address));
-    let mut client = second.client().await;
-    client.register(&register).await;
-    // The client holds it now; nothing is left of the former run, nor of the provider whose port is closed.
-    let asked = second.until(|all| all.contains(&Asked::Closed { lease: 1 })).await;
-    assert_eq!(second.memory.published(ECHO_TARGET), [address]);
-    assert!(
-        second.memory.published("service /sofa-rpc/demo.Gone:1.0").is_empty(),
-        "{asked:#?}"
-    );
-    drop(client);
-}
-
-#[tokio::test]
-async fn a_memory_that_cannot_be_read_is_none() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(
-        dir.path().join("sofaregistry.json"),
-        "{\"at_ms\": 1, \"publishers\": [{}]}",
-    )
-    .unwrap();
-    let door = Door::remembering(dir.path());
-    let mut client = door.client().await;
-    client.register(&publisher(ECHO, "p", &[LINE])).await;
-    assert_eq!(door.memory.published(ECHO_TARGET), ["10.77.0.3:12200"]);
 }
