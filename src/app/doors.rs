@@ -37,13 +37,22 @@ pub(super) enum DoorStats {
     SofaRegistry(Arc<SofaRegistryStats>),
 }
 
+/// A door that is not opened.
+pub(super) struct LeftOut {
+    /// `facades.mesh`.
+    pub(super) key: &'static str,
+    pub(super) why: FacadeError,
+    /// Where it would have listened: somebody else does.
+    pub(super) addrs: Vec<SocketAddr>,
+}
+
 /// Doors with the facades that serve them.
 #[derive(Default)]
 pub(super) struct Doors {
     pub(super) open: Vec<OpenDoor>,
     pub(super) facades: Vec<Box<dyn Facade>>,
-    /// Optional ones (`facades.mesh`) whose port could not be had, and why.
-    pub(super) left_out: Vec<(&'static str, FacadeError)>,
+    /// Optional ones whose port could not be had.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 /// Where doors are opened.
@@ -79,7 +88,7 @@ impl Site<'_> {
                 &self.state_dir(entry)?,
                 &entry.name,
             );
-            if let Some(facade) = self.bound("facades.mesh", bound, &mut doors)? {
+            if let Some(facade) = self.bound("facades.mesh", door.addresses(), bound, &mut doors)? {
                 doors.push("mesh", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
             }
         }
@@ -89,13 +98,14 @@ impl Site<'_> {
                 &self.state_dir(entry)?,
                 &entry.name,
             );
-            if let Some(facade) = self.bound("facades.dubbod", bound, &mut doors)? {
+            if let Some(facade) = self.bound("facades.dubbod", door.addresses(), bound, &mut doors)? {
                 doors.push("dubbod", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
             }
         }
         if let Door::On(door) = &entry.facades.sofaregistry {
             let bound = SofaRegistryFacade::bind(door.settings(), self.sofaregistry.clone(), &entry.name);
-            if let Some(facade) = self.bound("facades.sofaregistry", bound, &mut doors)? {
+            let addrs = vec![door.listen.0, door.session.0];
+            if let Some(facade) = self.bound("facades.sofaregistry", addrs, bound, &mut doors)? {
                 let facade = facade.remember_in(&self.state_dir(entry)?);
                 let addrs = vec![facade.local_addr(), facade.session_addr()];
                 doors.push("sofaregistry", addrs, DoorStats::SofaRegistry(facade.stats()), facade);
@@ -108,13 +118,14 @@ impl Site<'_> {
     fn bound<F>(
         &self,
         key: &'static str,
+        addrs: Vec<SocketAddr>,
         bound: Result<F, FacadeError>,
         doors: &mut Doors,
     ) -> Result<Option<F>, AppError> {
         match bound {
             Ok(facade) => Ok(Some(facade)),
-            Err(error @ FacadeError::Bind { .. }) if (self.is_optional)(key) => {
-                doors.left_out.push((key, error));
+            Err(why @ FacadeError::Bind { .. }) if (self.is_optional)(key) => {
+                doors.left_out.push(LeftOut { key, why, addrs });
                 Ok(None)
             }
             Err(error) => Err(error.into()),

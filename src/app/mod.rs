@@ -125,12 +125,10 @@ impl App {
                     .into_iter()
                     .map(|door| (door, Arc::clone(&desk_of_doors))),
             );
-            notes.extend(
-                opened_doors
-                    .left_out
-                    .into_iter()
-                    .map(|(key, error)| left_out(key, &error)),
-            );
+            for door in opened_doors.left_out {
+                catalog.is_not_ours(&door.addrs);
+                notes.push(left_out(door.key, &door.why));
+            }
             opened.doors = opened_doors.open;
             published::start(config, &entry, desk, &stop);
             registries.push(opened);

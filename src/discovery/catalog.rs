@@ -221,6 +221,11 @@ impl Catalog {
         self.tasks.wait().await;
     }
 
+    /// Takes back addresses of `Setup::own_listeners` where somebody else listens.
+    pub fn is_not_ours(&self, addrs: &[SocketAddr]) {
+        self.state().policy.own_listeners.retain(|own| !addrs.contains(own));
+    }
+
     /// Withdraws all that Remora keeps in registries itself; returns when that is done, or `limit` has passed. To be called
     /// before `drain`: what the adapters' sessions hold goes with them.
     pub async fn withdraw_kept(&self, limit: std::time::Duration) {

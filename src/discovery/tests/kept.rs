@@ -89,6 +89,9 @@ async fn a_port_of_our_own_is_refused() {
     }
     turn().await;
     assert_eq!(standing(&house).len(), 1);
+    house.catalog.is_not_ours(&["127.0.0.1:15020".parse().unwrap()]);
+    let own = provider("10.0.0.5", 15020, "");
+    assert!(house.desk.publish_kept(lease.id(), &echo(), &own).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
