@@ -7,6 +7,7 @@ from harness.procs import Failed
 
 from .bench import Echo
 from .paths import BARE_HOST, Path
+from .proc import cpu_seconds
 from .remora import Site
 
 # Calls fail that were in flight on the dead host; they say so, and there cannot be more than are in flight. A bolt reply says it
@@ -16,7 +17,7 @@ CONNECTIONS, OUTSTANDING = 16, 8
 
 
 def cpu_ms(pid):
-    return int(open(f"/proc/{pid}/schedstat").read().split()[0]) // 1_000_000
+    return int(cpu_seconds(pid) * 1000)
 
 
 def measure(run, protocol, step=1.5):

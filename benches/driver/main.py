@@ -17,10 +17,10 @@ import tempfile
 
 from harness.procs import Failed
 
-from . import churn, machine, memory, neighbours, paths, peers, plot, rounds, table
+from . import catalog, churn, machine, memory, neighbours, paths, peers, plot, rounds, table
 from .bench import Echo, Run
 
-PARTS = ("calls", "memory", "neighbours", "churn", "allocations")
+PARTS = ("calls", "memory", "neighbours", "churn", "catalog", "allocations")
 QUICK = {"rounds": 1, "seconds": 0.5, "warmup": 0.3, "paths": ["remora", "haproxy"], "parts": ["calls", "churn"],
          "connections": 1000, "protocols": ["dubbo"]}
 FULL = {"rounds": 5, "seconds": 3.0, "warmup": 1.0, "paths": ["remora", *peers.PEERS], "parts": list(PARTS),
@@ -47,6 +47,8 @@ def arguments():
     parser.add_argument("--seconds", type=float, help="of measurement, each")
     parser.add_argument("--warmup", type=float, help="seconds before it")
     parser.add_argument("--connections", type=int, help="idle ones, for their memory")
+    parser.add_argument("--services", type=int, default=10000, help="followed ones in a large catalog")
+    parser.add_argument("--instances", type=int, default=20, help="of each of them")
     parser.add_argument("--long-rate", type=float, default=5.0, help="calls/s of the neighbour with 8 MiB")
     parser.add_argument("--mosn", metavar="FILE", help="a MOSN binary; without it MOSN is left out")
     parser.add_argument("--remora", type=pathlib.Path, metavar="FILE", help="a Remora that was built already")
@@ -99,7 +101,7 @@ def about(chosen, skipped):
 def measure(run, chosen):
     skipped = {}
     results = {"rows": [], "skipped": skipped, "paths": {}, "cases": chosen.cases, "protocols": chosen.protocols,
-               "idle_connections": chosen.connections, "memory": {}, "churn": {}, "neighbours": {}}
+               "idle_connections": chosen.connections, "memory": {}, "churn": {}, "neighbours": {}, "catalog": None}
     results["about"] = about(chosen, skipped)
     for protocol in chosen.protocols:
         echo = Echo(run, protocol)
@@ -120,6 +122,9 @@ def measure(run, chosen):
         if "churn" in chosen.parts:
             print("providers killed and added", flush=True)
             results["churn"][protocol] = churn.measure(run, protocol)
+        if "catalog" in chosen.parts and protocol == "dubbo":
+            print("catalog", flush=True)
+            results["catalog"] = catalog.measure(run, echo, protocol, chosen.services, chosen.instances, chosen.seconds, chosen.rounds)
     if "allocations" in chosen.parts:
         found = allocations(chosen.profile)
         results["allocations"] = found
@@ -167,6 +172,7 @@ def main():
         write(results, out)
     wrong = sum(row["error_count"] for row in results["rows"] if row["path"].startswith(("direct", "remora")))
     wrong += sum(one["other_count"] for one in results["churn"].values())
+    wrong += results["catalog"]["errors"] if results["catalog"] else 0
     if wrong:
         print(f"{wrong} errors; logs are in {folder}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ Hosts are loopback addresses, which Remoras that advertise such addresses take f
 
 import itertools
 import json
+import struct
 import threading
 import urllib.parse
 
@@ -15,7 +16,11 @@ from harness.zk import NO_NODE, Client, ZkError
 from .machine import LOAD, PROXY, free_port, is_open
 
 SERVICES = {"dubbo": ("/dubbo", "demo.EchoService"), "bolt": ("/sofa-rpc", "demo.EchoService")}
-EGRESS_KEEPS = "127.0.0.1"
+EGRESS_HOST = "127.0.0.1"
+NODE_EXISTS = -110
+OPS = {"create": 1, "create_kept": 1, "delete": 2, "children": 8}
+# Requests sent before their answers are read.
+IN_FLIGHT = 200
 
 
 def provider_url(protocol, host, port, service=None):
@@ -34,6 +39,12 @@ def provider_url(protocol, host, port, service=None):
                  "rpcVer": "51302"}
         url = f"bolt://{host}:{port}?{urllib.parse.urlencode(query)}"
     return f"{root}/{name}/providers", url
+
+
+def provider_node(protocol, host, port, service=None):
+    """The path of a provider's node."""
+    folder, url = provider_url(protocol, host, port, service)
+    return f"{folder}/{urllib.parse.quote(url, safe='')}"
 
 
 class Session(Client):
@@ -67,16 +78,47 @@ class Session(Client):
             try:
                 self.create("/" + "/".join(parts[:end]))
             except ZkError as error:
-                if error.code != -110:  # NodeExists
+                if error.code != NODE_EXISTS:
                     raise
 
     def provide(self, protocol, host, port, service=None):
         """Registers a provider; gives the path of its node."""
-        folder, url = provider_url(protocol, host, port, service)
-        self.create_all(folder)
-        path = f"{folder}/{urllib.parse.quote(url, safe='')}"
+        path = provider_node(protocol, host, port, service)
+        self.create_all(path.rsplit("/", 1)[0])
         self.create(path, ephemeral=True)
         return path
+
+    def many(self, requests):
+        """Many requests (what, path) without waiting for each answer: create (ephemeral), create_kept, delete, children.
+
+        Raises on the first refusal, but for a node to be created that is there.
+        """
+        with self._lock:
+            for start in range(0, len(requests), IN_FLIGHT):
+                chunk = requests[start:start + IN_FLIGHT]
+                out, first = [], self._xid + 1
+                for what, path in chunk:
+                    self._xid += 1
+                    body = self._body(what, path)
+                    out.append(struct.pack(">iii", len(body) + 8, self._xid, OPS[what]) + body)
+                self._socket.sendall(b"".join(out))
+                waiting = len(chunk)
+                while waiting:
+                    xid, _zxid, error = struct.unpack_from(">iqi", self._receive())
+                    if xid < first:
+                        continue  # a watch that fired
+                    waiting -= 1
+                    what, path = chunk[xid - first]
+                    if error and not (error == NODE_EXISTS and what.startswith("create")):
+                        raise ZkError(error, path)
+
+    def _body(self, what, path):
+        if what == "children":
+            return self._text(path) + b"\1"
+        if what == "delete":
+            return self._text(path) + struct.pack(">i", -1)
+        acl = struct.pack(">ii", 1, 31) + self._text("world") + self._text("anyone")
+        return self._text(path) + struct.pack(">i", 0) + acl + struct.pack(">i", 1 if what == "create" else 0)
 
     def follow(self, protocol, service=None):
         """The list, as a consumer reads it; empty if there is none yet."""
@@ -89,7 +131,7 @@ class Session(Client):
             self.create_all(f"{folder}/consumers")
             self.create(f"{folder}/consumers/{urllib.parse.quote(url, safe='')}", ephemeral=True)
         except ZkError as error:
-            if error.code not in (-110, NO_NODE):
+            if error.code not in (NODE_EXISTS, NO_NODE):
                 raise
         return self.children(f"{folder}/providers")
 
@@ -116,10 +158,10 @@ class Remora:
     def __init__(self, run, name, host, registry, protocol):
         self.host, self.protocol = host, protocol
         self.door, self.admin = free_port("127.0.0.1"), free_port("127.0.0.1")
-        self.egress, self.ingress = free_port(EGRESS_KEEPS), free_port(host)
+        self.egress, self.ingress = free_port(EGRESS_HOST), free_port(host)
         folder = run.folder / f"{name}-{next(self._numbers)}"
         folder.mkdir(parents=True)
-        ports = {"egress": f"{EGRESS_KEEPS}:{self.egress}", "ingress": f"{host}:{self.ingress}"}
+        ports = {"egress": f"{EGRESS_HOST}:{self.egress}", "ingress": f"{host}:{self.ingress}"}
         config = {"registry": registry.url, "advertise": host, "data_dir": str(folder / "data"),
                   "facades": {"zookeeper": {"listen": f"127.0.0.1:{self.door}"}}, "protocols": {protocol: ports},
                   "admin": {"listen": f"127.0.0.1:{self.admin}"}}
