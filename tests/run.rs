@@ -219,17 +219,17 @@ fn a_door_for_sofa_that_was_asked_for_must_be_had() {
 #[test]
 fn a_door_that_nobody_named_is_left_out_where_its_port_is_taken() {
     // By us, or by another test's Remora.
-    let _taken = TcpListener::bind("127.0.0.1:22222");
+    let _taken = TcpListener::bind("127.0.0.1:9603");
     let site = Site::new();
     let mut running = site.run();
     assert!(site.ask("wait").status.success());
     let page = text(&site.ask("status"));
-    assert!(!page.contains("dubbod"), "{page}");
+    assert!(!page.contains("sofaregistry"), "{page}");
     assert!(site.ask("stop").status.success());
     assert!(running.end().success());
     let said = running.said();
     assert!(
-        said.contains("note         facades.dubbod: left out: cannot listen on 127.0.0.1:22222"),
+        said.contains("note         facades.sofaregistry: left out: cannot listen on 127.0.0.1:9603"),
         "{said}"
     );
 }

@@ -198,7 +198,7 @@ impl App {
     }
 
     /// Serves until the drain token given to [`build`](Self::build) is cancelled, then drains; `lifecycle.drain_timeout`
-    /// bounds the wait for calls, [`WITHDRAW_TIMEOUT`] the one for withdrawals.
+    /// bounds the wait for calls; withdrawals get three seconds before.
     pub async fn run(self) {
         let stop = self.stop.disarm();
         let doors = TaskTracker::new();

@@ -14,7 +14,7 @@ use remora_protocol::{Pooling, Protocol};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::config::Config;
 use super::error::StartError;
@@ -227,7 +227,12 @@ impl Acceptor {
     fn listen(&self, hub: &Rc<Hub>, door: Arc<Door>, listener: TcpListener) {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
-                info!(side = door.side.label(), protocol = door.protocol.name(), peer = %door.local, "listening");
+                let (side, protocol) = (door.side.label(), door.protocol.name());
+                match door.side {
+                    // The banner names the egress; its aliases are many.
+                    Side::Egress => debug!(side, protocol, peer = %door.local, "listening"),
+                    Side::Ingress => info!(side, protocol, peer = %door.local, "listening"),
+                }
                 // Ends with the drain.
                 tokio::task::spawn_local(hub.clone().listen(door, listener, self.drain.clone()));
             }

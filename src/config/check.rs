@@ -50,12 +50,7 @@ pub struct Checked {
 const LATER_REGISTRIES: [&str; 1] = ["nacos"];
 /// On unless said otherwise, and left out where their ports are taken and nobody named them: applications of other kinds,
 /// and further Remoras on this machine, must not suffer from them.
-const OPTIONAL: [&str; 4] = [
-    "protocols.bolt",
-    "facades.mesh",
-    "facades.dubbod",
-    "facades.sofaregistry",
-];
+const OPTIONAL: [&str; 3] = ["protocols.bolt", "facades.mesh", "facades.sofaregistry"];
 /// A door that is of no use without a protocol.
 const NEEDS: [(&str, &str); 2] = [
     ("facades.mesh", "protocols.bolt"),
@@ -447,7 +442,6 @@ pub fn leave_out(config: &mut Config, protocol: &str) -> Vec<&'static str> {
 fn turn_off(config: &mut Config, key: &str) {
     match key {
         "facades.mesh" => config.facades.mesh = Door::Off,
-        "facades.dubbod" => config.facades.dubbod = Door::Off,
         "facades.sofaregistry" => config.facades.sofaregistry = Door::Off,
         protocol => {
             let name = protocol.trim_start_matches("protocols.");

@@ -19,7 +19,7 @@ pub struct Facades {
     pub zookeeper: Door<ZooKeeperDoor>,
     /// SOFARPC's mesh API.
     pub mesh: Door<MeshDoor>,
-    /// MOSN's dubbod API.
+    /// MOSN's dubbod API. Off unless named.
     pub dubbod: Door<DubbodDoor>,
     /// The SOFARegistry door.
     pub sofaregistry: Door<SofaRegistryDoor>,
@@ -30,7 +30,8 @@ impl Default for Facades {
         Self {
             zookeeper: Door::On(ZooKeeperDoor::default()),
             mesh: Door::On(MeshDoor::default()),
-            dubbod: Door::On(DubbodDoor::default()),
+            // Dubbo's own QoS server wants port 22222, and is on unless an application says otherwise.
+            dubbod: Door::Off,
             sofaregistry: Door::On(SofaRegistryDoor::default()),
         }
     }

@@ -97,9 +97,11 @@ fn the_full_example_shows_the_defaults() {
     };
     (door.lease, door.applications, door.host_names) = (None, Vec::new(), Vec::new());
     let Door::On(door) = &mut shown.facades.dubbod else {
-        panic!("the door is on by default");
+        panic!("the door is shown");
     };
     (door.lease, door.applications, door.host_names) = (None, Vec::new(), Vec::new());
+    assert_eq!(*door, super::doors::DubbodDoor::default());
+    shown.facades.dubbod = Door::Off;
     let yaml = |config: &Config| serde_saphyr::to_string(config).unwrap();
     assert_eq!(yaml(&shown), yaml(&Config::default()));
 }

@@ -42,7 +42,9 @@ class DubbodWorld(World):
 
     def registry_for(self, name):
         if name not in self.remoras:
-            self.remoras[name] = self.parts.remora(self.network.host(name), self.url, **self._remora)
+            # Off unless named. Without a name of its own the ZooKeeper door is at its usual port.
+            settings = {"facades": {"dubbod": {}}, **self._remora}
+            self.remoras[name] = self.parts.remora(self.network.host(name), self.url, **settings)
         return "N/A"
 
     def publish_all(self):
