@@ -8,6 +8,8 @@ from .parts import SOFA_LINES
 from .procs import Failed, wait_for
 from .sofa import APP_PORT, DOORS, UPSTREAMS, SofaWorld
 
+ALL_KINDS = ("echo,order,checked,unchecked,oneway,later,outoforder,future,thrown,nothing,blob,generic,genericobject,protobuf,peer,baggage,"
+             "uniqueid,version")
 _bare_dumps = {}
 
 
@@ -17,7 +19,7 @@ def bare_dump(settings, network, provider, upstream):
     if key not in _bare_dumps:
         with SofaWorld(settings, network, f"bare/sofa-{provider}-{upstream}", upstream) as world:
             world.provider(provider, door="bare")
-            wait_for("all is published", 10, lambda: len(world.published()) == 3, 0.2)
+            world.wait_published("bare")
             _bare_dumps[key] = world.dump()
     return _bare_dumps[key]
 
@@ -39,22 +41,31 @@ def pair(settings, network, name, provider, consumer, doors, upstream, *, dump=F
     bare = bare_dump(settings, network, provider, upstream) if dump else None
     with SofaWorld(settings, network, name, upstream) as world:
         served = world.provider(provider, *provider_args, door=doors[0])
-        wait_for("all is published", 15, lambda: len(world.published()) == 3, 0.2)
+        world.wait_published(doors[0])
         if doors[0] != "bare" and any(a.endswith(f":{APP_PORT}") for a in world.published()):
             raise Failed(f"the application's own port is published: {world.published()}")
         if dump:
             check_dump(world, bare)
-        calling = world.consumer(consumer, "--calls", settings.calls, *consumer_args, door=doors[1])
+        calling = world.consumer(consumer, "--calls", settings.calls, *mix(doors, upstream), *consumer_args, door=doors[1])
         calling.event("ready", 60)
         _calls, peers = world.finish(calling)
         world.check_sockets("consumer", peers)
-        if doors[0] != "bare":
+        # Nobody keeps a connection to a mesh application that nobody calls.
+        if doors[0] in ("zookeeper", "sofaregistry"):
             world.check_sockets("provider", {(a, b) for a, b, _ in served.host.sockets(served.pid)})
         if not served.is_alive():
             raise Failed(f"the provider ended: {served.last_words()}")
         world.check_quiet()
         world.notes += world.figures()
         return world.notes
+
+
+def mix(doors, upstream):
+    """All kinds of call, but for another version where ZooKeeper's layout stands between one that knows versions and one that does not."""
+    knows = {"mesh": True, "sofaregistry": True, "zookeeper": False, "bare": upstream == "sofaregistry"}
+    if upstream == "sofaregistry" and knows[doors[0]] != knows[doors[1]]:
+        return ("--mix", ALL_KINDS.removesuffix(",version"))
+    return ()
 
 
 def one_jvm(settings, network, name, line, door, upstream):

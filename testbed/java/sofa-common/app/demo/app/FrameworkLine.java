@@ -44,16 +44,17 @@ final class FrameworkLine implements Line {
 
     @Override
     public String services() {
-        return "plain,g1,v2,later,protobuf";
+        return "plain,u1,v2,later,protobuf";
     }
 
     @Override
     public String mix() {
-        return "echo,order,checked,unchecked,oneway,later,outoforder,future,thrown,nothing,blob,generic,genericobject,protobuf,peer,baggage,variants";
+        return "echo,order,checked,unchecked,oneway,later,outoforder,future,thrown,nothing,blob,generic,genericobject,protobuf,peer,baggage,uniqueid,version";
     }
 
     @Override
     public Export export(String service) {
+        if (service.equals("u1")) return new Export(EchoService.class, new EchoServiceImpl(this, "p1", "u1", null), "u1", null, -1);
         if (service.matches("many\\d+")) {
             return new Export(EchoService.class, new EchoServiceImpl(this, service, service, null), service, null, -1);
         }
@@ -65,6 +66,8 @@ final class FrameworkLine implements Line {
     public Ref ref(String kind) {
         switch (kind) {
             case "future": return new Ref(kind, LaterService.class, null, null, false);
+            case "uniqueid": return new Ref(kind, EchoService.class, "u1", null, false);
+            case "version": return new Ref(kind, EchoService.class, null, "2.0.0", false);
             case "thrown": return new Ref(kind, EchoService.class, null, null, false);
             case "protobuf": return new Ref(kind, ProtoService.class, null, null, false);
             case "genericobject": return new Ref(kind, EchoService.class, null, null, true);
@@ -75,6 +78,8 @@ final class FrameworkLine implements Line {
     @Override
     public int share(String kind) {
         switch (kind) {
+            case "uniqueid":
+            case "version":
             case "future":
             case "protobuf": return 5;
             case "thrown":
@@ -183,6 +188,12 @@ final class FrameworkLine implements Line {
                 order.putField("hops", number);
                 GenericObject back = (GenericObject) ((GenericService) get(kind)).$genericInvoke("order", ORDER, new Object[] {order});
                 got = (int) back.getField("hops") == number + 1 ? back.getField("title") : "hops " + back.getField("hops");
+                break;
+            case "uniqueid":
+            case "version":
+                String who = ((EchoService) get(kind)).who();
+                String tail = kind.equals("version") ? "/null/2.0.0" : "/u1/null";
+                got = who.endsWith(tail) ? text : who;
                 break;
             case "baggage":
                 RpcInvokeContext.getContext().putRequestBaggage("note", text);
