@@ -56,7 +56,7 @@ def remora_killed(settings, network, name, line, upstream, side):
     """kill -9 and restart of a Remora while the applications run, which never register again."""
     with SofaWorld(settings, network, name, upstream, session_ms=settings.session_ms) as world:
         world.provider(line, *PLAIN, door="mesh")
-        load = Load(world, line, door="mesh")
+        load = Load(world, line, timeout=3000, door="mesh")
         before = world.published()
         killed = now_ms()
         world.remoras[side].kill()

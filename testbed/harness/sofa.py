@@ -83,8 +83,9 @@ class SofaWorld(World):
         return proc
 
     def consumer(self, line, *args, host="consumer", door="zookeeper", at="127.0.0.1"):
-        """A consumer, not waited for."""
-        return self.parts.app(line, "consumer", self.network.host(host), self.registry_for(host, door, at), *args)
+        """A consumer, not waited for. Its first calls may be too early: SOFARPC gets addresses and connects on threads of its own."""
+        wait = () if "--wait" in args else ("--wait", 20)
+        return self.parts.app(line, "consumer", self.network.host(host), self.registry_for(host, door, at), *args, *wait)
 
     def dump(self):
         """What stands in the registry, one publication or node a row."""

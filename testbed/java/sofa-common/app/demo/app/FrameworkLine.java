@@ -154,7 +154,8 @@ final class FrameworkLine implements Line {
         consumer.setTimeout(options.number("timeout", 3000));
         // Registries answer later, on threads of their own: refer() returns when there is an address.
         consumer.setAddressWait(options.flag("check", true) ? 20000 : -1);
-        consumer.setCheck(options.flag("check", true));
+        // 5.6 asks a moment too early whether the address it has just got is alive, bare too (`AbstractCluster.init`).
+        consumer.setCheck(false);
         // One JVM may follow what it publishes itself: it shall go through the registry like any other.
         consumer.setInJVM(false);
         if (ref.type == ProtoService.class) consumer.setSerialization("protobuf");
