@@ -4,7 +4,6 @@
 import argparse
 import fnmatch
 import pathlib
-import shutil
 import signal
 import sys
 import time
@@ -42,7 +41,6 @@ def run(cells, settings):
         print(f"hosts: {'network namespaces' if network.isolated else 'this machine only, loopback (' + network.why + '): sockets and registry rows are not compared'}",
               flush=True)
         for name, cell in cells:
-            shutil.rmtree(settings.work / name.replace("/", "_"), ignore_errors=True)
             begin = time.time()
             try:
                 notes = cell(network)

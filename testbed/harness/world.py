@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one cell plays in: a registry, hosts, applications, and a Remora on each host that is taken over."""
 
+import shutil
 import time
 
 from . import compare
@@ -42,7 +43,10 @@ class World:
     def __init__(self, settings, network, name, taken=None, embedded=False, session_ms=40000):
         self.settings, self.network, self.name = settings, network, name
         self.taken, self.embedded, self.session_ms = taken, embedded, session_ms
-        self.parts = Parts(settings.work / name.replace("/", "_"), settings.binary)
+        folder = settings.work / name.replace("/", "_")
+        # Data of a run before would be this registry's beginning.
+        shutil.rmtree(folder, ignore_errors=True)
+        self.parts = Parts(folder, settings.binary)
         self.remoras = {}
         self.notes = []
 
