@@ -12,8 +12,8 @@ use crate::config::{ByteSize, Span};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Longest frame taken, head and body. Dubbo's own default `payload` is 8 MiB of body; 4 KiB for the head
-    /// of any protocol on top.
+    /// Longest frame taken, head and body. Dubbo's `payload` is 8 MiB unless an application raises it, SOFARPC has no
+    /// limit: what an application takes must not fail here, so ours is well above; what it does not take it refuses itself.
     pub max_frame: ByteSize,
     /// Longest time a call is kept when its frame names no limit. A safety net: it must not be shorter than what
     /// the consumer would wait, which the frame of a Dubbo 2.7 consumer does not tell.
@@ -45,7 +45,7 @@ pub struct Config {
     /// Bytes waiting to be written to one peer above which those who send to it are not read. Reading goes on
     /// below half of it.
     pub write_pause: ByteSize,
-    /// Bytes waiting to be written to one peer above which its connection is closed. Eight replies of the
+    /// Bytes waiting to be written to one peer above which its connection is closed. Two replies of the
     /// longest kind fit.
     pub write_cap: ByteSize,
     /// Time without any progress in writing to a peer after which its connection is closed.
@@ -64,7 +64,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_frame: ByteSize((8 << 20) + 4096),
+            max_frame: ByteSize(64 << 20),
             default_timeout: ms(60_000),
             timeout_slack: ms(250),
             connect_timeout: ms(1000),
@@ -78,7 +78,7 @@ impl Default for Config {
             eject_min: ms(1000),
             eject_max: ms(30_000),
             write_pause: ByteSize(1 << 20),
-            write_cap: ByteSize(64 << 20),
+            write_cap: ByteSize(160 << 20),
             write_stall: ms(15_000),
             frame_stall: ms(30_000),
             idle_close: ms(300_000),
