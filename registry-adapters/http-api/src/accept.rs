@@ -52,14 +52,15 @@ impl Book {
             is_changed = true;
         }
         let left = application.registrations.len();
+        let names = self.configured(caller.place).name(&application.names);
         let is_left_behind = |key: &Key, r: &Registration| {
             let of_other = sofa::params::word(&r.instance.params, "appName").is_some_and(|of| Some(of) != name);
             r.state == State::Away && !of_other && caller.user.may_change(key.owner)
         };
         application.registrations.retain(|key, r| !is_left_behind(key, r));
         is_changed |= application.registrations.len() < left;
-        if let (Some(lease), Some(name)) = (application.lease_id(), name) {
-            self.discovery.name_lease(lease, name);
+        if let (Some(lease), Some(_)) = (application.lease_id(), name) {
+            self.discovery.name_lease(lease, &names);
         }
         self.tell(table, is_changed)
     }

@@ -92,10 +92,13 @@ async fn two_processes_at_one_address_do_not_take_each_other_away() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::mesh(dir.path(), &Scripted::new(), |_| {});
     let ((first, a), (_second, b)) = (app().await, app().await);
-    for port in [a, b] {
+    for (name, port) in [("first", a), ("second", b)] {
+        let application = format!(r#"{{"appName":"{name}"}}"#);
+        house.accepted("/configs/application", &application).await;
         house.accepted("/services/publish", &publish(ECHO, port)).await;
     }
-    house.discovery.until("both", |h| h.published.len() == 2).await;
+    let held = house.discovery.until("both", |h| h.published.len() == 2).await;
+    assert_eq!(held.leases.into_values().collect::<Vec<_>>(), ["first,second"]);
     // SOFARPC does not say which of them it means.
     house.accepted("/services/unpublish", &unpublish(ECHO)).await;
     assert_eq!(house.discovery.held().published.len(), 2);
