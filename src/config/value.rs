@@ -25,7 +25,7 @@ pub enum ValueError {
     PortRange(String),
     /// Not a registry address.
     #[error(
-        "`{0}` is not a registry; allowed: embedded, zookeeper://h1:2181,h2:2181/chroot, sofaregistry://h1:9603,h2:9603, file:///path.yaml, nacos://h:8848"
+        "`{0}` is not a registry; allowed: embedded, zookeeper://h1:2181,h2:2181/chroot, sofaregistry://h1:9603,h2:9603?zone=ZONE&dataCenter=DC, file:///path.yaml"
     )]
     Registry(String),
     /// Not an address.
