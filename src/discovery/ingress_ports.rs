@@ -5,7 +5,7 @@
 //! `ingress.json`, and all its ports are opened again at start, because an application whose session is resumed does
 //! not register a second time. Not here: who accepts on them (the call path, told by [`IngressChange`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -258,13 +258,15 @@ impl IngressPorts {
                 Err(error) => cause = format!("{port}: {error}"),
             }
         }
-        self.reuse_port(protocol, app_port).ok_or(cause)
+        Err(cause)
     }
 
-    /// When no port is left: the one of an application port where nothing listens any more.
-    fn reuse_port(&mut self, protocol: &str, app_port: u16) -> Option<u16> {
+    /// When no port is left: the one of an application port where nothing listens any more. Those of `held` stand in
+    /// publications: whoever calls them must not reach another application, also while theirs is not there.
+    pub(super) fn reuse(&mut self, protocol: &str, app_port: u16, held: &BTreeSet<u16>) -> Option<u16> {
         let ports = self.protocols.iter_mut().find(|p| &*p.name == protocol)?;
-        let is_gone = |port: u16| TcpStream::connect_timeout(&app_address(port), LOCAL_CONNECT).is_err();
+        let is_gone =
+            |port: u16| !held.contains(&port) && TcpStream::connect_timeout(&app_address(port), LOCAL_CONNECT).is_err();
         let gone = ports.assigned.iter().find(|(app, slot)| slot.is_open && is_gone(**app));
         let (old, slot) = gone.map(|(app, slot)| (*app, slot.clone()))?;
         info!(

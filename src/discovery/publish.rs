@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Publications: what an application publishes gets its ingress port, and the call path is told.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -122,7 +123,14 @@ impl Catalog {
                     port: app_port,
                 });
             }
-            let assigned = ingress.assign(&instance.protocol, app_port);
+            let mut assigned = ingress.assign(&instance.protocol, app_port);
+            if assigned.is_err() {
+                drop(ingress);
+                let held = self.held_ports(&instance.protocol);
+                ingress = lock(&self.ingress);
+                let reused = ingress.reuse(&instance.protocol, app_port, &held);
+                assigned = reused.map_or(assigned, Ok);
+            }
             ingress.publish_with(&instance.protocol, app_port, &host);
             let changes = ingress.take_changes();
             let table = (!changes.is_empty()).then(|| ingress.by_ingress());
@@ -145,6 +153,14 @@ impl Catalog {
             self.rebuild(&mut state, |_| true);
         }
         Ok(outward)
+    }
+
+    /// Application ports of a protocol that something is published for.
+    fn held_ports(&self, protocol: &str) -> BTreeSet<u16> {
+        let state = self.state();
+        let publications = state.leases.iter().flat_map(|(_, held)| held.publications.values());
+        let of_protocol = publications.filter(|p| &*p.protocol == protocol);
+        of_protocol.map(|p| p.outward.app_port).collect()
     }
 
     /// Writes a publication down with its lease. What it held before is let go after the new one is held.

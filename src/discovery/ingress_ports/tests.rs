@@ -117,12 +117,19 @@ fn when_no_port_is_left_that_of_an_application_that_is_gone_is_given_on() {
     let mut table = IngressPorts::open(&[settings(0, range)], None).unwrap();
     let first = table.assign("dubbo", running_port).unwrap();
     assert_eq!(table.assign("dubbo", free_port()), Ok(range.first));
-    assert_eq!(table.assign("dubbo", 40880), Ok(range.first));
+    assert!(table.assign("dubbo", 40880).is_err());
+    let published = table.rows().iter().map(|row| row.app_port).collect();
+    assert_eq!(
+        table.reuse("dubbo", 40880, &published),
+        None,
+        "consumers may call it still"
+    );
+    assert_eq!(table.reuse("dubbo", 40880, &BTreeSet::new()), Some(range.first));
     assert_eq!(table.assign("dubbo", running_port), Ok(first));
     let last = table.take_changes().pop();
     assert!(matches!(last, Some(IngressChange::Assign { app, .. }) if app == app_address(40880)));
     let running_too = TcpListener::bind("127.0.0.1:0").unwrap();
     let too_port = running_too.local_addr().unwrap().port();
-    assert_eq!(table.assign("dubbo", too_port), Ok(range.first));
-    assert!(table.assign("dubbo", 40881).is_err());
+    assert_eq!(table.reuse("dubbo", too_port, &BTreeSet::new()), Some(range.first));
+    assert_eq!(table.reuse("dubbo", 40881, &BTreeSet::new()), None);
 }
