@@ -92,6 +92,15 @@ pub(super) fn own_addresses() -> Vec<IpAddr> {
     all
 }
 
+/// The address to publish for applications that registered a host that is none. Asked for each publication, so the tables
+/// of routes, which may be very long, are not read where the system's choice will do.
+pub(super) fn published_addresses() -> Vec<IpAddr> {
+    match outgoing_address() {
+        Some(ip) => vec![ip],
+        None => own_addresses(),
+    }
+}
+
 /// The source address of packets to other hosts. Connecting a datagram socket sends nothing.
 fn outgoing_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;

@@ -9,7 +9,7 @@ use remora_registry::{Instance, LeaseId, Outward, PublishError, Target};
 use tracing::info;
 
 use super::catalog::{Catalog, lock};
-use super::hosts::own_addresses;
+use super::hosts::published_addresses;
 use super::ingress::IngressChange;
 use super::kept::Hold;
 use super::lease::Publication;
@@ -83,7 +83,7 @@ impl Catalog {
 
     /// What no hop of ours can carry: it stands in the registry where the application listens.
     fn unchanged(&self, instance: &Instance) -> Result<(Outward, Instance, &'static str), PublishError> {
-        let host = takeover::published_host(&self.setup, own_addresses, instance);
+        let host = takeover::published_host(&self.setup, published_addresses, instance);
         if instance.port == 0 {
             return Err(PublishError::NotKept {
                 cause: "the application published no port".into(),
@@ -110,7 +110,7 @@ impl Catalog {
 
     /// The ingress of an application's instance, open and known to the call path.
     fn assign(&self, instance: &Instance) -> Result<Outward, PublishError> {
-        let Own { host, app_port } = takeover::outward(&self.setup, own_addresses, instance)?;
+        let Own { host, app_port } = takeover::outward(&self.setup, published_addresses, instance)?;
         if self.is_own_port(app_port) {
             return Err(PublishError::OwnPort { port: app_port });
         }
