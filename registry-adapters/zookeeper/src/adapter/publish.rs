@@ -19,7 +19,7 @@ use super::Shared;
 use super::cannot_hold;
 use crate::client::{Client, ClientError, SessionState};
 use crate::places::{child_data, dir_of, print_child};
-use crate::wire::{CreateMode, ErrorCode};
+use crate::wire::{CreateMode, ErrorCode, check_path};
 
 pub(super) struct Publications {
     shared: Arc<Shared>,
@@ -129,6 +129,11 @@ impl Publications {
     /// Path and data of the node.
     fn place(&self, target: &Target, instance: &Instance) -> Result<(Arc<str>, Bytes), RegistryError> {
         let dir = dir_of(target);
+        // Names come from applications by other doors; the server would refuse such a path again and again.
+        check_path(&dir).map_err(|_| RegistryError::Unsupported {
+            registry: self.shared.name.to_string(),
+            operation: "hold a name with characters that ZooKeeper's paths do not have",
+        })?;
         match target {
             _ if cannot_hold(target).is_some() => Err(RegistryError::Unsupported {
                 registry: self.shared.name.to_string(),

@@ -162,3 +162,17 @@ async fn a_group_of_sofaregistry_is_refused_with_its_name() {
     let refused = registry.publish(&service.target(), &instance).await;
     assert!(matches!(refused, Err(RegistryError::Unsupported { .. })), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_name_that_no_path_can_have_is_refused_for_good() {
+    let (registry, _stop) = start(Embedded::new(server()));
+    for name in ["..:1.0", ".:1.0", "demo.\u{e000}:1.0"] {
+        let service = service_of(name);
+        let instance = line::parse("10.0.0.5:12201?p=1", &service).unwrap();
+        let refused = registry.publish(&service.target(), &instance).await;
+        assert!(
+            matches!(refused, Err(RegistryError::Unsupported { .. })),
+            "{name:?}: {refused:?}"
+        );
+    }
+}
