@@ -326,6 +326,20 @@ async fn a_client_that_connects_anew_takes_its_publishers_from_a_connection_that
 }
 
 #[tokio::test]
+async fn a_late_copy_on_the_connection_that_a_client_left_takes_nothing_from_the_new_one() {
+    let door = Door::open();
+    let mut old = door.client().await;
+    old.register(&publisher(ECHO, "p", &[LINE])).await;
+    let mut new = door.client().await;
+    new.register(&publisher(ECHO, "p", &[LINE])).await;
+    old.register(&publisher(ECHO, "p", &[LINE])).await;
+    drop(old);
+    door.until(|all| all.contains(&Asked::Closed { lease: 1 })).await;
+    assert_eq!(door.memory.published(ECHO_TARGET), ["10.77.0.3:12200"]);
+    drop(new);
+}
+
+#[tokio::test]
 async fn subscribers_of_one_service_share_a_push_and_scopes_do_not() {
     let door = Door::open();
     let mut client = door.client().await;

@@ -67,11 +67,14 @@ struct Table {
     /// Who has a publisher.
     holders: HashMap<Arc<str>, AppId>,
     next: u64,
+    ranks: u64,
     /// Counts changes of what is published.
     revision: u64,
 }
 
 struct Application {
+    /// Connections by age, see [`Applications::rank`].
+    rank: u64,
     lease: Lease,
     publications: HashMap<Arc<str>, Publication>,
     bytes: usize,
@@ -80,12 +83,21 @@ struct Application {
 }
 
 impl Applications {
+    /// The place of a new connection among all: the younger the higher. What stands for a client that is not back yet has
+    /// the lowest, 0.
+    pub(super) fn rank(&self) -> u64 {
+        let mut table = self.lock();
+        table.ranks += 1;
+        table.ranks
+    }
+
     /// A connection that registers something.
-    pub(super) fn open(&self, lease: Lease) -> AppId {
+    pub(super) fn open(&self, lease: Lease, rank: u64) -> AppId {
         let mut table = self.lock();
         let id = AppId(table.next);
         table.next += 1;
         let application = Application {
+            rank,
             lease,
             publications: HashMap::new(),
             bytes: 0,
@@ -112,6 +124,14 @@ impl Applications {
     pub(super) fn version(&self, id: AppId, regist_id: &str) -> Option<i64> {
         let table = self.lock();
         Some(table.open.get(&id)?.publications.get(regist_id)?.version)
+    }
+
+    /// Whether a younger connection, still open, has this publisher: then its client has left the older one, where a copy
+    /// of the registration may come late.
+    pub(super) fn is_with_younger(&self, rank: u64, regist_id: &str) -> bool {
+        let table = self.lock();
+        let holder = table.holders.get(regist_id).and_then(|id| table.open.get(id));
+        holder.is_some_and(|holder| holder.rank > rank && holder.until.is_none())
     }
 
     /// Takes a publisher out, whoever has it: gives the lease that it is published under. A lost connection that a publisher

@@ -40,7 +40,8 @@ impl Session {
         let applications = &self.shared.applications;
         // A late copy of an older one says nothing; its answer is looked at no more.
         let is_late = |known| known > register.base.version;
-        if applications.version(app, &regist_id).is_some_and(is_late) {
+        let is_late = applications.version(app, &regist_id).is_some_and(is_late);
+        if is_late || applications.is_with_younger(self.rank, &regist_id) {
             return Verdict::Taken;
         }
         if let Some(why) = self.is_too_much(register) {

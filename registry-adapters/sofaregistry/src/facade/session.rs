@@ -35,6 +35,8 @@ pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) discovery: Arc<dyn Discovery>,
     peer: SocketAddr,
+    /// Its age among all connections.
+    pub(super) rank: u64,
     /// Version of the client's frames; ours are of the same.
     version: Version,
     /// Bytes for the client.
@@ -87,6 +89,7 @@ impl Session {
         Self {
             discovery,
             peer,
+            rank: shared.applications.rank(),
             version: Version::V1,
             out: BytesMut::new(),
             app: None,
@@ -105,6 +108,7 @@ impl Session {
         let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut session = Self::new(shared, discovery, nobody);
         session.grace = grace;
+        session.rank = 0;
         session
     }
 
@@ -283,7 +287,7 @@ impl Session {
                 );
                 self.is_named = !name.is_empty();
                 let lease_id = lease.id();
-                (self.shared.applications.open(lease), lease_id)
+                (self.shared.applications.open(lease, self.rank), lease_id)
             }
         };
         self.app = Some((app, lease));
