@@ -30,6 +30,8 @@ enum End {
     Session(#[from] SessionError),
     #[error("nothing was heard for {0:?}")]
     Idle(Duration),
+    #[error("a frame was not whole after {0:?}")]
+    Stalled(Duration),
     #[error("the application took no byte for {0:?}")]
     SlowReader(Duration),
     #[error("Remora lets go of its connections")]
@@ -55,7 +57,7 @@ pub(super) async fn serve(
             Stats::count(&stats.malformed);
             warn!(registry = "sofaregistry", %peer, cause = %end, "connection closed");
         }
-        End::Idle(_) => Stats::count(&stats.idle),
+        End::Idle(_) | End::Stalled(_) => Stats::count(&stats.idle),
         End::SlowReader(_) => Stats::count(&stats.slow_readers),
         End::Io(_) | End::AppClosed | End::Drained => {}
     }
@@ -74,6 +76,8 @@ async fn pump(
     // Bytes of a frame over the limit that are still to come.
     let mut skip: u64 = 0;
     let mut heard = Instant::now();
+    // Since when a frame has begun and is not whole.
+    let mut begun: Option<Instant> = None;
     // Since when the client has taken nothing of what waits for it.
     let mut stuck: Option<Instant> = None;
     loop {
@@ -87,16 +91,25 @@ async fn pump(
                 }
             }
             match remora_bolt::decode(&mut input, config.max_frame_bytes)? {
-                Decoded::Frame(frame) => session.on_frame(&frame, Instant::now())?,
+                Decoded::Frame(frame) => {
+                    session.on_frame(&frame, Instant::now())?;
+                    begun = None;
+                }
                 Decoded::TooLong { head, body_len } => {
                     session.on_too_long(&head, body_len)?;
                     skip = body_len;
+                    begun = None;
                 }
                 Decoded::Incomplete { .. } => break,
             }
         }
         session.push_due(Instant::now());
         let has_room = session.out.len() < config.buffer_bytes;
+        begun = match has_room && (skip > 0 || !input.is_empty()) {
+            true => begun.or_else(|| Some(Instant::now())),
+            false => None,
+        };
+        let incomplete = begun.map(|since| since + FRAME_LIMIT);
         stuck = match session.out.is_empty() {
             true => None,
             false => stuck.or_else(|| Some(Instant::now())),
@@ -105,7 +118,7 @@ async fn pump(
         // Who is not read from cannot be judged by his silence.
         let idle = has_room.then(|| heard + config.idle_limit);
         let due = session.feeds.due().filter(|_| has_room);
-        let deadline = [stalled, idle, due].into_iter().flatten().min();
+        let deadline = [stalled, idle, due, incomplete].into_iter().flatten().min();
         // Each arm is cancel safe: reads and writes of a buffer take or give nothing until they are done, and a change that
         // is not taken out stays.
         tokio::select! {
@@ -125,6 +138,9 @@ async fn pump(
                 let now = Instant::now();
                 if stalled.is_some_and(|at| at <= now) {
                     return Err(End::SlowReader(config.write_timeout));
+                }
+                if incomplete.is_some_and(|at| at <= now) {
+                    return Err(End::Stalled(FRAME_LIMIT));
                 }
                 if idle.is_some_and(|at| at <= now) {
                     return Err(End::Idle(config.idle_limit));
@@ -158,3 +174,5 @@ async fn sleep_to(deadline: Option<Instant>) {
 }
 
 const READ_BYTES: usize = 16 << 10;
+/// For the bytes of one frame: they come at once from this host, and each connection may hold a whole frame's.
+const FRAME_LIMIT: Duration = Duration::from_secs(30);
