@@ -86,9 +86,8 @@ impl Book {
         let application = self.here(&mut table, caller);
         let beside: Vec<Key> = application
             .registrations
-            .keys()
-            .filter(|k| k.is_beside(&key))
-            .cloned()
+            .range(key.beside())
+            .map(|(beside, _)| beside.clone())
             .collect();
         let is_published = |key: &&Key| {
             application

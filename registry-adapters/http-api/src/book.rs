@@ -129,8 +129,8 @@ impl Book {
         let Some(application) = table.applications.get_mut(&place) else {
             return;
         };
-        let is_other = |(k, r): (&Key, &Registration)| k != key && k.is_beside(key) && r.state == State::Published;
-        let is_taken = application.registrations.iter().any(is_other);
+        let is_other = |(k, r): (&Key, &Registration)| k != key && r.state == State::Published;
+        let is_taken = application.registrations.range(key.beside()).any(is_other);
         let Some(registration) = application.registrations.get_mut(key) else {
             return;
         };
@@ -156,6 +156,10 @@ impl Book {
         }
     }
 
+                // What it published before with other parameters must not outlast the state that says it is there.
+                if registration.state == State::Published {
+                    self.discovery.withdraw(lease, &key.target, &registration.instance);
+                }
     /// Withdraws a registration and forgets it.
     pub(crate) fn forget(&self, table: &mut Table, place: Place, key: &Key) {
         if let Some(application) = table.applications.get_mut(&place) {

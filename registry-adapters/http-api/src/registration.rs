@@ -10,6 +10,7 @@
 //! Pure: what is to be done comes out as a [`Step`]; `book.rs` does it.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,10 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Whether both would stand at the same place.
-    pub(crate) fn is_beside(&self, other: &Self) -> bool {
-        (&self.target, &self.service, self.port) == (&other.target, &other.service, other.port)
+    /// All keys beside this one, whoever's: they follow each other.
+    pub(crate) fn beside(&self) -> RangeInclusive<Self> {
+        let of = |owner| Self { owner, ..self.clone() };
+        of(None)..=of(Some(u32::MAX))
     }
 
     /// Name of the instance at discovery: the same while its parameters change.

@@ -126,6 +126,22 @@ async fn what_discovery_refuses_is_kept_and_tried_again() {
 }
 
 #[tokio::test]
+async fn what_discovery_refuses_to_replace_does_not_stay_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::mesh(dir.path(), &Scripted::new(), |_| {});
+    let (_app, port) = app().await;
+    house.accepted("/services/publish", &publish(ECHO, port)).await;
+    house.discovery.until("published", |h| h.published.len() == 1).await;
+    *house.discovery.has_no_ports.lock().unwrap() = true;
+    let other = publish(ECHO, port).replace("hessian2", "java");
+    house.accepted("/services/publish", &other).await;
+    house.until_registrations("refused", 1).await;
+    assert!(house.discovery.held().published.is_empty());
+    house.accepted("/services/unpublish", &unpublish(ECHO)).await;
+    assert!(house.discovery.held().published.is_empty());
+}
+
+#[tokio::test]
 async fn follows_of_an_application_without_any_sign_of_life_end() {
     let dir = tempfile::tempdir().unwrap();
     let egress = app().await;
