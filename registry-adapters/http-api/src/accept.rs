@@ -99,6 +99,9 @@ impl Book {
         if let Some(living) = living.filter(|living| !caller.user.may_change(living.owner)) {
             return Err(not_owned(living, caller));
         }
+        if let Some(peer) = caller.hidden() {
+            return Err(Refused::Nobody { peer });
+        }
         // Root and unknown users replace what is there, whoever asked for it.
         if let Some(known) = living.or(beside.iter().find(|k| caller.user.may_change(k.owner))) {
             key.owner = known.owner.or(key.owner);
@@ -262,7 +265,8 @@ impl Book {
     fn check_listener(&self, caller: &Caller, port: u16) -> Result<(), Refused> {
         let listener = caller.sockets.as_ref().and_then(|sockets| sockets.listener(port));
         match (listener, caller.user) {
-            (Some(owner), User::Uid(uid)) if owner != uid && uid != 0 => Err(Refused::PortOwner {
+            (Some(owner), User::Uid(uid)) if owner == uid || uid == 0 => Ok(()),
+            (Some(owner), User::Uid(_) | User::Elsewhere(_)) => Err(Refused::PortOwner {
                 port,
                 owner,
                 caller: caller.user.label(),

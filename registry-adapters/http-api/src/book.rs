@@ -31,6 +31,17 @@ pub(crate) struct Caller {
     pub(crate) sockets: Option<Arc<Sockets>>,
 }
 
+impl Caller {
+    /// A process of this host that closed its end before anybody looked whose it is. What it publishes would be nobody's, and
+    /// so would not be checked against who listens when the port opens.
+    pub(crate) fn hidden(&self) -> Option<SocketAddr> {
+        match self.user {
+            User::Elsewhere(peer) => (self.sockets.is_some() && peer.ip().to_canonical().is_loopback()).then_some(peer),
+            User::Uid(_) | User::Unknown => None,
+        }
+    }
+}
+
 /// The book of one door.
 pub(crate) struct Book {
     pub(crate) door: &'static str,
@@ -145,6 +156,10 @@ impl Book {
         match failed {
             None => registration.enter(State::Published),
             Some((reason, cause)) => {
+                // What it published before with other parameters must not outlast the state that says it is there.
+                if registration.state == State::Published {
+                    self.discovery.withdraw(lease, &key.target, &registration.instance);
+                }
                 let is_told = registration.state == State::Refused && registration.is_told;
                 registration.enter(State::Waiting);
                 registration.enter(State::Refused);
@@ -156,10 +171,6 @@ impl Book {
         }
     }
 
-                // What it published before with other parameters must not outlast the state that says it is there.
-                if registration.state == State::Published {
-                    self.discovery.withdraw(lease, &key.target, &registration.instance);
-                }
     /// Withdraws a registration and forgets it.
     pub(crate) fn forget(&self, table: &mut Table, place: Place, key: &Key) {
         if let Some(application) = table.applications.get_mut(&place) {

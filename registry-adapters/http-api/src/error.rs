@@ -12,7 +12,7 @@ use crate::stats::Refusal;
 pub(crate) enum Refused {
     #[error("Host `{host}` is refused: call an IP address or localhost, or list the name in {setting}")]
     Host { host: String, setting: &'static str },
-    #[error("a request with an Origin comes from a web page and is refused")]
+    #[error("a request with Origin, Referer or Sec-Fetch-Site comes from a web page and is refused")]
     Origin,
     #[error("there is no {path} here; {pages}")]
     Path { path: String, pages: &'static str },
@@ -60,6 +60,8 @@ pub(crate) enum Refused {
     Owner { what: String, owner: u32, caller: String },
     #[error("port {port} is listened on by user {owner}, and {caller} may not publish it")]
     PortOwner { port: u16, owner: u32, caller: String },
+    #[error("{peer} closed its connection before its user was known, and nobody may publish without one")]
+    Nobody { peer: SocketAddr },
     #[error("the registry cannot hold it: {cause}")]
     Registry { cause: String },
     #[error("{limit} are kept at most, and there are as many")]
@@ -77,7 +79,7 @@ impl Refused {
             Self::Json { .. } | Self::Missing { .. } | Self::Type { .. } | Self::Value { .. } => Refusal::Key,
             Self::NoPort { .. } | Self::PortTaken { .. } => Refusal::Port,
             Self::Protocol { .. } => Refusal::Protocol,
-            Self::Owner { .. } | Self::PortOwner { .. } => Refusal::Owner,
+            Self::Owner { .. } | Self::PortOwner { .. } | Self::Nobody { .. } => Refusal::Owner,
             Self::Registry { .. } => Refusal::Registry,
             Self::Full { .. } => Refusal::Full,
         }

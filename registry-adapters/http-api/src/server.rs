@@ -2,7 +2,7 @@
 //! HTTP for both doors: who may ask, and how much.
 //!
 //! A connection carries one request and is closed, as both clients expect. Bounded: connections, head, body, and the time
-//! for each. A request with an `Origin` is a web page's, and one whose `Host` is a foreign name got here by a name that
+//! for each. A request with an `Origin`, or a GET that a page caused, is a web page's, and one whose `Host` is a foreign name got here by a name that
 //! was made to point at this host; both are refused.
 
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, REFERER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -177,9 +177,11 @@ impl Server {
     }
 
     /// A page that a browser loaded from elsewhere can send requests here under a name that resolves to 127.0.0.1; it
-    /// cannot make the browser send an IP address as `Host`, nor leave out `Origin` on a POST.
+    /// cannot make the browser send an IP address as `Host`, nor leave out `Origin` on a POST. A GET, as for an image, has
+    /// no `Origin`, but says by what page it was caused.
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        if headers.contains_key(ORIGIN) {
+        let is_of_other_page = headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "none");
+        if is_of_other_page || headers.contains_key(ORIGIN) || headers.contains_key(REFERER) {
             return Err(Refused::Origin);
         }
         let host = headers
@@ -270,6 +272,8 @@ fn json(body: String) -> Response<Full<Bytes>> {
     answer
 }
 
+/// Sent by browsers: `none` if a person typed the address.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 /// A client that says nothing is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A body comes at once from this host.

@@ -55,6 +55,15 @@ impl Users {
 
     /// The user at the other end of a connection that was accepted already, and the sockets of the host.
     pub(crate) async fn of(&self, peer: SocketAddr, door: SocketAddr) -> (User, Option<Arc<Sockets>>) {
+        let first = self.look(peer, door).await;
+        match first {
+            // The kernel may leave a line out of a table that changes while it is read.
+            (User::Elsewhere(_), Some(_)) => self.look(peer, door).await,
+            known => known,
+        }
+    }
+
+    async fn look(&self, peer: SocketAddr, door: SocketAddr) -> (User, Option<Arc<Sockets>>) {
         let (answer, answered) = oneshot::channel();
         let asked = self.asks.try_send(answer);
         match (asked, timeout(MAX_WAIT, answered).await) {

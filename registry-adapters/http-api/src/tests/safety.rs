@@ -51,6 +51,17 @@ async fn web_pages_and_foreign_names_are_refused() {
         assert_eq!(answer.status, 403, "{origin}");
     }
     assert_eq!((house.refused("host"), house.refused("origin")), (5, 3));
+    // What a browser sends for an image in a page: no Origin.
+    for caused in [
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+        "Referer: http://evil.example/",
+    ] {
+        let get = format!("GET /heartbeat?ttl=3 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{caused}\r\n\r\n");
+        assert_eq!(exchange(house.addr, &get).await.status, 403, "{caused}");
+    }
+    let typed = format!("GET /heartbeat HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nSec-Fetch-Site: none\r\n\r\n");
+    assert_eq!(exchange(house.addr, &typed).await.status, 200);
     assert!(house.discovery.held().leases.is_empty());
     for host in [
         "127.0.0.1",
@@ -279,6 +290,13 @@ async fn the_port_of_another_user_is_not_published() {
     .await;
     let told = answer.mesh_error();
     assert!(told.contains("listened on by user 1000"), "{told}");
+    // A process that closed its end at once has no user in the table.
+    for listeners in [&theirs[..], &[]] {
+        let body = publish("demo.Hidden:1.0", port);
+        let answer = post_as(&house, &tables, None, listeners, "/services/publish", &body).await;
+        assert!(answer.mesh_error().contains("closed its connection") || !listeners.is_empty());
+        assert_eq!(answer.json["success"], false);
+    }
     // Asked for before the other user's application opens it.
     let answer = post_as(
         &house,
