@@ -206,6 +206,8 @@ impl App {
             let (drain, stop) = (self.drain.clone(), stop.clone());
             doors.spawn(async move {
                 let name = door.name();
+                // One that panicked is as gone as one that failed, and nobody would see it.
+                let _stops_too = drain.clone().drop_guard();
                 if let Err(error) = door.serve(discovery, stop).await {
                     error!(registry = name, reason = error.reason(), %error, "facade stopped, so Remora stops");
                     drain.cancel();
