@@ -49,6 +49,14 @@ fn a_wrong_configuration_is_answered_with_file_line_column_key_and_what_is_allow
             "facades.eureka: unknown key `eureka`; allowed: zookeeper, mesh",
         ),
         (
+            "facades:\n  mesh: { probe_every: 0s }\n",
+            "remora.yaml:2:24: facades.mesh.probe_every: 0ms; allowed: 1ms and more",
+        ),
+        (
+            "facades:\n  sofaregistry: { max_connections: 10000000 }\n",
+            "facades.sofaregistry.max_connections: 10000000; allowed: 1 to 1000000",
+        ),
+        (
             "protocols:\n  dubbo:\n    ingress_range: 20999-20900\n",
             "remora.yaml:3:20: protocols.dubbo.ingress_range: `20999-20900` is not a port range; allowed: FIRST-LAST",
         ),

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::doors::{DoorApplication, Facades};
 use super::error::ConfigError;
+use super::limits;
 use super::load::Loaded;
 use super::model::{Config, RegistryEntry};
 use super::registry_url::RegistryUrl;
@@ -240,6 +241,9 @@ impl Checker<'_> {
     }
 
     fn facades(&mut self, key: &str, facades: &Facades) {
+        for (setting, text) in limits::wrong(facades) {
+            self.wrong(format!("{key}.{setting}"), text);
+        }
         if let Door::On(door) = &facades.zookeeper {
             self.door_port(format!("{key}.zookeeper.listen"), door.listen.0);
             if let Some(raw) = door.raw {

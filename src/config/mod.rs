@@ -9,6 +9,7 @@ mod data_dir;
 mod doors;
 mod error;
 mod keys;
+mod limits;
 mod load;
 mod model;
 mod registry_url;
