@@ -272,8 +272,13 @@ impl Worker {
     fn tend(self: &Rc<Self>, now: Instant) {
         self.router.borrow_mut().clean();
         self.pools.tend(self, now);
+        let mut abandoned = Vec::new();
         for upstream in self.all_upstreams() {
             upstream.tend(self, now);
+            upstream.take_abandoned(self, now, &mut abandoned);
+        }
+        for call in abandoned {
+            reply::fail(self, call, &CallError::CallerGone, now);
         }
         for downstream in self.all_downstreams() {
             downstream.tend(now);

@@ -108,6 +108,31 @@ async fn calls_in_flight_are_answered_when_their_upstream_closes() {
 }
 
 #[tokio::test]
+async fn a_caller_that_is_gone_is_not_waited_for_as_long_as_its_frame_says() {
+    let path = Path::start(Config {
+        default_timeout: ms(50),
+        heartbeat_interval: ms(100),
+        heartbeat_timeout: ms(50),
+        heartbeat_misses: 1000,
+        ..Config::default()
+    });
+    let provider = Provider::new().await;
+    path.route(&[("svc", &[provider.addr])]);
+    let mut client = Peer::connect(path.egress).await;
+    client.send(&request(1, "service=svc;timeout=3600000", b"")).await;
+    let mut upstream = provider.accept().await;
+    let got = upstream.expect(FrameKind::Request).await;
+    assert_eq!(path.sum(|s| s.in_flight()), 1);
+    drop(client);
+    until("it is given up", || path.sum(|s| s.in_flight()) == 0).await;
+    upstream.send(&reply(&got, b"late")).await;
+    until("the late reply is dropped", || {
+        path.sum(|s| s.dropped(Dropped::UnknownReply)) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_sent_from_a_remote_remora_is_tried_elsewhere() {
     let path = Path::start(Config::default());
     let refusing = Provider::new().await;

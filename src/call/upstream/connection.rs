@@ -149,6 +149,20 @@ impl Upstream {
         self.next_deadline.set(table.iter().map(|call| call.deadline).min());
     }
 
+    /// Takes the calls out that nobody waits for any more, once they have waited as long as one without a limit would: limits
+    /// of hours in the frames of callers that come and go would fill the table.
+    pub(in crate::call) fn take_abandoned(&self, worker: &Worker, now: Instant, out: &mut Vec<Call>) {
+        if self.in_flight() == 0 {
+            return;
+        }
+        let longest = worker.config.default_timeout.0;
+        let before = out.len();
+        let is_abandoned =
+            |call: &Call| call.from.is_closed() && now.saturating_duration_since(call.started) >= longest;
+        self.table.borrow_mut().take_where(is_abandoned, out);
+        worker.calls_left(out.len() - before);
+    }
+
     /// No new calls will come: closes when the last one is answered.
     pub(in crate::call) fn retire(&self) {
         self.is_retired.set(true);
