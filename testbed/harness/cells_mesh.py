@@ -9,7 +9,7 @@ from . import web
 from .cells_faults import Load, told
 from .parts import now_ms
 from .procs import Failed, wait_for
-from .sofa import APP_PORT, SofaWorld
+from .sofa import APP_PORT, UPSTREAMS, SofaWorld
 
 MESH = 13330
 PLAIN = ("--services", "plain")
@@ -246,7 +246,7 @@ def cells(settings):
     if settings.bare:
         return found
     lines = ("s5.6", "s5.13") if settings.full else ("s5.13",)
-    upstreams = ("zookeeper", "embedded", "sofaregistry") if settings.full else ("zookeeper",)
+    upstreams = UPSTREAMS if settings.full else ("zookeeper",)
     for upstream in upstreams:
         for line in lines:
             add(f"{line}-app-first-{upstream}", app_first, line, upstream)

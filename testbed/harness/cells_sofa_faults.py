@@ -6,7 +6,7 @@ import time
 from .cells_faults import Load, told
 from .parts import SOFA_LINES, now_ms
 from .procs import Failed, wait_for
-from .sofa import SofaWorld
+from .sofa import UPSTREAMS, SofaWorld
 
 PLAIN = ("--services", "plain")
 
@@ -125,7 +125,8 @@ def cells(settings):
                 add(f"sofa-stop-provider/{name}", provider_gone, line, "bare", upstream, True)
         return found
     # (line, door, registry)
-    every = [(line, door, upstream) for line in SOFA_LINES for door in ("zookeeper", "sofaregistry") for upstream in ("zookeeper", "embedded", "sofaregistry")]
+    every = [("s5.13", door, upstream) for door in ("zookeeper", "sofaregistry") for upstream in UPSTREAMS]
+    every += [("s5.6", "zookeeper", "zookeeper"), ("s5.6", "sofaregistry", "sofaregistry")]
     quick = [("s5.13", "zookeeper", "zookeeper"), ("s5.6", "sofaregistry", "sofaregistry")]
     for line, door, upstream in every if settings.full else quick:
         name = f"{line}-{door}-{upstream}"
@@ -137,7 +138,7 @@ def cells(settings):
             add(f"sofa-kill-provider/{name}", provider_gone, line, door, upstream, False)
         add(f"sofa-stop-provider/{name}", provider_gone, line, door, upstream, True)
     if settings.full:
-        for upstream in ("zookeeper", "embedded", "sofaregistry"):
+        for upstream in UPSTREAMS:
             add(f"sofa-registry-away/s5.13-mesh-{upstream}", registry_away, "s5.13", "mesh", upstream)
     else:
         add("sofa-registry-away/s5.13-mesh-zookeeper", registry_away, "s5.13", "mesh", "zookeeper")
