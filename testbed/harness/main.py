@@ -27,6 +27,10 @@ def arguments():
     return parser.parse_args()
 
 
+# Fixed ports of SOFARPC's and MOSN's clients, and doors that tell applications apart by their address.
+NEED_NAMESPACES = ("sofa", "mesh/", "dubbod/")
+
+
 def chosen(settings, patterns):
     cells = [cell for part in (cells_calls, cells_faults, cells_sofa, cells_sofa_faults, cells_mesh, cells_dubbod) for cell in part.cells(settings)]
     if patterns:
@@ -40,6 +44,11 @@ def run(cells, settings):
     with Network() as network:
         print(f"hosts: {'network namespaces' if network.isolated else 'this machine only, loopback (' + network.why + '): sockets and registry rows are not compared'}",
               flush=True)
+        if not network.isolated:
+            left_out = [name for name, _ in cells if name.startswith(NEED_NAMESPACES)]
+            cells = [cell for cell in cells if cell[0] not in left_out]
+            if left_out:
+                print(f"not run: {len(left_out)} cells that need network namespaces: {', '.join(left_out)}", flush=True)
         for name, cell in cells:
             begin = time.time()
             try:
