@@ -78,8 +78,12 @@ impl Policy {
         self.spoken.iter().any(|p| &**p == protocol)
     }
 
-    /// Takes in a host that is published for this machine; false if it is known already.
+    /// Takes in a host that is published for this machine; false if it is known already, or one too many: a machine has a few,
+    /// and a publisher of ever new ones must not fill the memory.
     pub(super) fn add_own_host(&mut self, host: &str) -> bool {
+        if self.own_hosts.len() + self.own_names.len() >= MAX_OWN_HOSTS {
+            return false;
+        }
         match host.parse() {
             Ok(ip) => self.own_hosts.insert(ip),
             Err(_) => self.own_names.insert(host.to_owned()),
@@ -198,6 +202,8 @@ pub(super) fn is(params: &Params, key: &str, value: &str) -> bool {
     params.get(key).is_some_and(|v| v.eq_ignore_ascii_case(value))
 }
 
+/// Addresses and names of one machine, containers and old ones included.
+const MAX_OWN_HOSTS: usize = 1000;
 /// Dubbo's `DEFAULT_WEIGHT`.
 const DEFAULT_WEIGHT: u32 = 100;
 /// Sums of many weights must fit; Dubbo's own stay below 10,000.
@@ -261,6 +267,16 @@ mod tests {
         assert!(named.add_own_host("provider.example") && !named.add_own_host("10.0.0.5"));
         assert_eq!(dial(&named, "provider.example", 20881), Ok("127.0.0.1:20880".into()));
         assert_eq!(dial(&named, "provider.example", 20900), Err("own_listener"));
+    }
+
+    #[test]
+    fn hosts_beyond_what_a_machine_has_are_not_taken_in() {
+        let mut policy = policy();
+        let added = (0..5000)
+            .filter(|n| policy.add_own_host(&format!("host-{n}.example")))
+            .count();
+        assert_eq!(added + 1, MAX_OWN_HOSTS, "one was there");
+        assert!(!policy.add_own_host("10.9.9.9"));
     }
 
     #[test]
