@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{BoxFuture, FacadeError, Instance, PublishError, Snapshot, Target, UnappliedRule};
+use crate::{BoxFuture, FacadeError, Instance, PublishError, Seat, Snapshot, Target, UnappliedRule};
 
 /// Number of a lease, unique in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,6 +146,12 @@ pub trait Discovery: Send + Sync + 'static {
     /// A rule was kept from the applications that follow `place`. Replaces what was reported for the same place before; an
     /// empty list says that the place has no such rule any more.
     fn rules_not_applied(&self, place: &str, rules: Vec<UnappliedRule>);
+
+    /// A place for a connection whose application publishes in a session of its own: when Remora leaves for good, the
+    /// connection is asked to take those entries out of the registry. Where it is not implemented nobody asks.
+    fn seat(&self) -> Seat {
+        Seat::nobody()
+    }
 }
 
 /// The end that speaks a registry's protocol to applications. Made bound to its port by the plugin's own constructor.

@@ -13,6 +13,7 @@
 
 mod discovery;
 mod error;
+mod farewell;
 mod instance;
 mod registry;
 mod rule;
@@ -23,6 +24,7 @@ use std::pin::Pin;
 
 pub use discovery::{Client, Discovery, Facade, Lease, LeaseId, LeaseInfo, Outward};
 pub use error::{FacadeError, PublishError, RegistryError};
+pub use farewell::{Farewell, Seat};
 pub use instance::{Instance, Params, ServiceKey};
 pub use registry::{Registry, RegistryState};
 pub use rule::{RuleKind, UnappliedRule};

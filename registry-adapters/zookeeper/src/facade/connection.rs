@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::Shared;
 use super::door::{Door, DoorError};
@@ -60,6 +60,11 @@ pub(super) async fn serve(
             return debug!(registry = "zookeeper", %peer, cause = %e, "connection closed, the registry is out of reach");
         }
     };
+    let mut upstream = upstream;
+    if upstream.is_alive() && request.session_id != 0 && shared.withdrawn.take(request.session_id) {
+        info!(registry = "zookeeper", %peer, "what this application published was withdrawn when Remora left, its session is ended so that it publishes anew");
+        upstream = greeting::end(&shared, upstream).await;
+    }
     let mut out = BytesMut::new();
     greeting::answer(&upstream.response, &mut out);
     if !upstream.is_alive() {
@@ -185,6 +190,8 @@ impl Session {
         let config = self.door.shared.config.clone();
         let cancel = self.visit.cancel.clone();
         let door = &mut self.door;
+        // Until this connection ends, Remora waits for its farewell.
+        let mut seat = door.discovery().seat();
         // Since when the application has taken nothing of what waits for it.
         let mut stuck: Option<Instant> = None;
         loop {
@@ -197,6 +204,9 @@ impl Session {
                 && let Some(frame) = split_frame(&mut self.up_input, config.max_reply_bytes)?
             {
                 door.on_upstream_frame(frame)?;
+            }
+            if let Some(withdrawn) = door.farewell_over() {
+                seat.done(withdrawn);
             }
             if door.is_closed && door.line.len() == 0 && door.app_out.is_empty() {
                 app_write.shutdown().await?;
@@ -217,6 +227,7 @@ impl Session {
             tokio::select! {
                 () = drain.cancelled() => return Err(End::Drained),
                 () = cancel.cancelled() => return Err(End::Superseded),
+                () = seat.asked() => door.say_farewell(),
                 n = write_some(&mut app_write, &mut door.app_out) => {
                     n?;
                     stuck = None;

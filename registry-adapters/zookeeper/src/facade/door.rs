@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::dirs::{Followed, ListRead};
+use super::farewell::Farewell;
 use super::heir::Heir;
 use super::learn::{Learning, Move, is_about_the_connection};
 use super::line::{Line, Origin, Place};
@@ -50,6 +51,8 @@ pub(super) struct Door {
     pub(super) is_behind: bool,
     /// What a session that nothing is known of had published, while that is being found out.
     pub(super) learning: Learning,
+    /// Whether Remora leaves, and what it published goes.
+    pub(super) farewell: Farewell,
     /// The place of a request that is taken up again.
     pub(super) held_place: Option<Place>,
     /// The session was closed by the application.
@@ -134,6 +137,10 @@ pub(super) enum Then {
         app_path: String,
         version: i32,
     },
+    /// An entry goes, because Remora does.
+    Farewell {
+        registry_path: String,
+    },
     /// Nobody asks.
     Ignore,
 }
@@ -178,6 +185,7 @@ impl Door {
             frozen_watches: HashSet::new(),
             is_behind,
             learning: Learning::Done,
+            farewell: Farewell::default(),
             held_place: None,
             is_closed: false,
             next_own: FIRST_OWN_XID,

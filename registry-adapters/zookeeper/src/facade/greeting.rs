@@ -142,6 +142,27 @@ impl Upstream {
     }
 }
 
+/// Ends a session at the registry, and answers as if it had expired.
+pub(super) async fn end(shared: &Shared, mut upstream: Upstream) -> Upstream {
+    let ended = async {
+        let mut out = BytesMut::new();
+        Request::CloseSession.encode_frame(ASK_XID, &mut out);
+        upstream.io.write_all(&out).await?;
+        frame(&mut upstream.io, &mut upstream.input).await
+    };
+    // One that does not end now expires soon: nobody comes back to it.
+    if !matches!(timeout(ANSWER_WAIT, ended).await, Ok(Ok(_))) {
+        Stats::count(&shared.stats.upstream_failures);
+    }
+    let response = ConnectResponse {
+        timeout_ms: 0,
+        session_id: 0,
+        password: Bytes::from_static(&[0; 16]),
+        ..upstream.response
+    };
+    Upstream { response, ..upstream }
+}
+
 // Every reply carries the server's last zxid; the cheapest question is whether the root is there.
 async fn ask_zxid(shared: &Shared, upstream: &mut Upstream) -> Result<i64, GreetingError> {
     let Upstream { io, input, .. } = upstream;

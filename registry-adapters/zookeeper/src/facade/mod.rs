@@ -5,7 +5,7 @@
 //! application --TCP--> connection.rs --frames--> door.rs -+- requests.rs  relayed, rewritten or answered
 //!                                                         +- publish.rs kept.rs  what it publishes, outward
 //!                                                         +- dirs.rs list.rs  lists that it is shown, inward
-//!                                                         +- rewatch.rs multi.rs heir.rs rules.rs frozen.rs
+//!                                                         +- rewatch.rs multi.rs heir.rs rules.rs frozen.rs farewell.rs
 //!                                                         `- line.rs      replies in the order of the requests
 //! ```
 //! One upstream session per application session, id and password untouched: its ephemerals are its own, and live through
@@ -16,6 +16,7 @@ mod config;
 mod connection;
 mod dirs;
 mod door;
+mod farewell;
 mod frozen;
 mod greeting;
 mod heir;
@@ -38,6 +39,7 @@ mod words;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 pub use self::config::Config;
+use self::farewell::Withdrawn;
 use self::paths::Roots;
 use self::session::Sessions;
 pub use self::stats::Stats;
@@ -70,6 +73,8 @@ pub(crate) struct Shared {
     /// Which configured registry this is.
     registry: Arc<str>,
     sessions: Sessions,
+    /// Those whose entries were withdrawn when Remora left.
+    withdrawn: Withdrawn,
     /// What was reported of each place, to report changes only.
     reported_rules: Mutex<HashMap<String, Vec<UnappliedRule>>>,
     /// Roots below which services were seen; who lists one is an operator's tool.
@@ -99,6 +104,7 @@ impl ZookeeperFacade {
             backend,
             registry: registry.into(),
             sessions: Sessions::default(),
+            withdrawn: Withdrawn::default(),
             reported_rules: Mutex::default(),
             namespaces: Mutex::new(HashSet::from(["/dubbo".to_owned(), "/sofa-rpc".to_owned()])),
             not_shared: Mutex::default(),
@@ -109,6 +115,14 @@ impl ZookeeperFacade {
             raw,
             shared: Arc::new(shared),
         })
+    }
+
+    /// Keeps in `dir` what a later run has to know of this one's end. To be called before it is served.
+    pub fn remember_in(mut self, dir: &Path) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.withdrawn = Withdrawn::read(dir);
+        }
+        self
     }
 
     /// Where it listens.

@@ -101,6 +101,21 @@ impl Names {
         self.learned.remove(&path)
     }
 
+    /// Paths in the registry of all that stands, as far as we know.
+    pub(super) fn standing(&self) -> Vec<String> {
+        let live = self.own.values().chain(self.learned.values()).filter(|own| own.is_live);
+        live.map(|own| own.registry_path.clone()).collect()
+    }
+
+    /// What stood at `registry_path` stands no more; gives it, if it did.
+    pub(super) fn fell(&mut self, registry_path: &str) -> Option<Own> {
+        if let Some(learned) = self.learned.remove(registry_path) {
+            return Some(learned);
+        }
+        let own = self.own.get_mut(self.by_registry.get(registry_path)?)?;
+        std::mem::replace(&mut own.is_live, false).then(|| own.clone())
+    }
+
     /// A host that the application published.
     pub(super) fn any_host(&self) -> Option<Arc<str>> {
         self.own.values().map(|own| Arc::clone(&own.instance.host)).next()

@@ -25,6 +25,7 @@ impl Door {
         };
         let reply = match then {
             Then::Ignore => return,
+            Then::Farewell { registry_path } => return self.farewell_answered(&registry_path, err),
             Then::Learn => return self.learned(decoded(&body)),
             Then::LearnData { path } => return self.learned_data(path, decoded(&body)),
             Then::Move(step) => return self.moving(step, decoded(&body)),
@@ -53,6 +54,9 @@ impl Door {
             }
             Then::Delete { app_path } => {
                 self.deleted(&app_path, err);
+                if self.was_withdrawn(&app_path, err) {
+                    head.err = ErrorCode::OK;
+                }
                 None
             }
             Then::OwnData { app_path } => decoded(&body).map(|reply| self.own_data(&app_path, reply)),
