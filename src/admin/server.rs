@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use super::{AdminError, Views};
+use crate::lifecycle::StopKind;
 
 /// Health checks, scrapes and a few people; beyond that new connections wait for the end of one.
 const MAX_CONNECTIONS: usize = 64;
@@ -155,7 +156,7 @@ pub(super) async fn answer(method: &Method, path: &str, headers: &HeaderMap, vie
         "/config" => typed(StatusCode::OK, "application/yaml; charset=utf-8", views.config.clone()),
         "/drain" => {
             info!("drain asked for over the admin port");
-            views.drain.cancel();
+            views.stop.ask(StopKind::ForGood);
             text(StatusCode::ACCEPTED, "draining\n".to_owned())
         }
         _ => text(

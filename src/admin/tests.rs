@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::answer;
 use super::*;
-use crate::lifecycle::Readiness;
+use crate::lifecycle::{Readiness, Stop};
 
-fn views(drain: CancellationToken) -> Views {
-    let readiness = Readiness::new(drain.clone());
+fn views(stop: &Stop) -> Views {
+    let readiness = Readiness::new(stop.token().clone());
     readiness.doors_open();
     Views {
         readiness,
@@ -24,7 +24,7 @@ fn views(drain: CancellationToken) -> Views {
         }),
         connections: Box::new(|| Box::pin(async { ConnectionsView::default() })),
         config: "workers: 1\n".to_owned(),
-        drain,
+        stop: stop.clone(),
     }
 }
 
@@ -39,11 +39,11 @@ fn headers(host: &str, origin: Option<&str>) -> HeaderMap {
 
 #[tokio::test]
 async fn every_page_answers_and_a_drain_makes_unready() {
-    let drain = CancellationToken::new();
+    let stop = Stop::new();
     let closing = CancellationToken::new();
     let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let client = Client::new(admin.local_addr().unwrap());
-    let server = tokio::spawn(admin.serve(Arc::new(views(drain.clone())), closing.clone()));
+    let server = tokio::spawn(admin.serve(Arc::new(views(&stop)), closing.clone()));
     for page in [
         "/",
         "/livez",
@@ -65,12 +65,12 @@ async fn every_page_answers_and_a_drain_makes_unready() {
     );
     let catalog: CatalogView = client.json("/catalog").await.unwrap();
     assert_eq!(catalog.version, "1");
-    assert!(!drain.is_cancelled());
+    assert!(!stop.is_asked());
     assert_eq!(
         client.ask(Method::POST, "/drain").await.unwrap().0,
         StatusCode::ACCEPTED
     );
-    assert!(drain.is_cancelled());
+    assert!(stop.is_asked());
     let (status, body) = client.ask(Method::GET, "/readyz").await.unwrap();
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(String::from_utf8_lossy(&body).contains("draining"));
@@ -84,8 +84,8 @@ async fn every_page_answers_and_a_drain_makes_unready() {
 
 #[tokio::test]
 async fn a_page_of_a_foreign_site_reaches_nothing_but_health_and_metrics() {
-    let drain = CancellationToken::new();
-    let views = views(drain.clone());
+    let stop = Stop::new();
+    let views = views(&stop);
     let foreign = [
         headers("evil.example:15020", None),
         headers("127.0.0.1:15020", Some("http://evil.example")),
@@ -108,7 +108,7 @@ async fn a_page_of_a_foreign_site_reaches_nothing_but_health_and_metrics() {
             StatusCode::OK
         );
     }
-    assert!(!drain.is_cancelled());
+    assert!(!stop.is_asked());
     for host in ["127.0.0.1:15020", "localhost:15020", "[::1]:15020", "10.0.0.5"] {
         let answer = answer(&Method::GET, "/config", &headers(host, None), &views).await;
         assert_eq!(answer.status(), StatusCode::OK, "{host}");

@@ -8,9 +8,8 @@ use std::fmt;
 
 use remora_registry::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
-use crate::lifecycle::Readiness;
+use crate::lifecycle::{Readiness, Stop};
 
 /// Where the pages come from.
 pub struct Views {
@@ -24,8 +23,8 @@ pub struct Views {
     pub connections: Box<dyn Fn() -> BoxFuture<'static, ConnectionsView> + Send + Sync>,
     /// `/config`: the effective configuration as YAML, secrets hidden.
     pub config: String,
-    /// Cancelled by `POST /drain`.
-    pub drain: CancellationToken,
+    /// Asked by `POST /drain`.
+    pub stop: Stop,
 }
 
 impl fmt::Debug for Views {

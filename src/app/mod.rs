@@ -2,8 +2,7 @@
 //! Builds the rooms and connects them; start and stop order.
 //!
 //! Start: data directory, admin port, discovery (ingress ports), egress ports, registries and facades, call path; then
-//! everything is served at once. Stop: readiness off; what Remora itself published is withdrawn; facades let go of their
-//! connections, the call path drains; last known lists go to disk; embedded registries close; admin goes last.
+//! everything is served at once. Stop: see `run.rs`.
 
 mod banner;
 mod door_figures;
@@ -13,20 +12,20 @@ mod figures;
 mod listen;
 mod published;
 mod registries;
+mod run;
 mod views;
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use prometheus_client::registry::Registry as MetricsRegistry;
 use remora_registry::{Discovery, Facade};
 use tokio::sync::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use self::banner::Banner;
 pub use self::error::AppError;
@@ -36,7 +35,7 @@ use crate::admin::{Admin, Views};
 use crate::call::{self, CallHandle, CallPath};
 use crate::config::{self, Config, Loaded, Note};
 use crate::discovery::{Catalog, Desk};
-use crate::lifecycle::Readiness;
+use crate::lifecycle::{self, Readiness, Stop};
 use crate::metrics::{CallMetrics, DiscoveryMetrics};
 use crate::plugins::Plugins;
 
@@ -51,10 +50,10 @@ pub struct App {
     call: SharedCall,
     doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)>,
     registries: Vec<OpenRegistry>,
-    drain: CancellationToken,
+    stop: Stop,
     /// Ends everything but admin, once publications are withdrawn; also if the app is never run.
-    stop: DropGuard,
-    drain_timeout: Duration,
+    closing: DropGuard,
+    lifecycle: lifecycle::Config,
     /// Held until the process ends; the system lets go of it in a crash, too.
     _lock: File,
 }
@@ -64,13 +63,13 @@ type SharedCall = Arc<Mutex<Option<CallHandle>>>;
 
 impl App {
     /// Checks the configuration, binds every port and reads what a former run left. Must be called inside a tokio runtime,
-    /// which then carries facades, adapters, discovery and admin. Cancelling `drain` ends [`run`](Self::run).
+    /// which then carries facades, adapters, discovery and admin. Asking `stop` ends [`run`](Self::run).
     ///
     /// # Errors
     /// The first thing that cannot be had, with the key that changes it. What was bound before is let go.
-    pub fn build(loaded: &Loaded, plugins: &Plugins, drain: CancellationToken) -> Result<Self, AppError> {
-        let stop = CancellationToken::new();
-        let stop_guard = stop.clone().drop_guard();
+    pub fn build(loaded: &Loaded, plugins: &Plugins, stop: &Stop) -> Result<Self, AppError> {
+        let closing = CancellationToken::new();
+        let closing_guard = closing.clone().drop_guard();
         let checked = config::check(loaded, &plugins.served()).map_err(AppError::Config)?;
         let config = &checked.config;
         let mut notes = checked.notes;
@@ -92,16 +91,16 @@ impl App {
                 is_optional: &is_optional,
             },
             &DiscoveryMetrics::new(&mut metrics),
-            &stop,
+            &closing,
         )?;
         notes.extend(calls.notes);
         let (config, catalog) = (&calls.config, calls.catalog);
 
-        let readiness = Readiness::new(drain.clone());
+        let readiness = Readiness::new(stop.token().clone());
         let mut registries = Vec::new();
         let mut doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)> = Vec::new();
         for entry in config.all_registries() {
-            let mut opened = registries::open(&entry, &data_dir.path, &stop)?;
+            let mut opened = registries::open(&entry, &data_dir.path, &closing)?;
             let desk = Desk::open(
                 &catalog,
                 &entry.name,
@@ -130,7 +129,7 @@ impl App {
                 notes.push(left_out(door.key, &door.why));
             }
             opened.doors = opened_doors.open;
-            published::start(config, &entry, desk, &stop);
+            published::start(config, &entry, desk, &closing);
             registries.push(opened);
         }
 
@@ -144,7 +143,7 @@ impl App {
             workers: config.workers,
             metrics: call_metrics.clone(),
             drain_deadline: config.lifecycle.drain_timeout.0,
-            drain: stop,
+            drain: closing,
         })?;
         let call: SharedCall = Arc::new(Mutex::new(Some(call)));
 
@@ -163,7 +162,7 @@ impl App {
             catalog: views::catalog(Arc::clone(&catalog), &registries, SystemTime::now()),
             connections: views::connections(Arc::clone(&call), call_metrics, Arc::clone(&catalog), calls.protocols),
             config: effective(config),
-            drain: drain.clone(),
+            stop: stop.clone(),
         });
         Ok(Self {
             banner: banner.text(),
@@ -175,9 +174,9 @@ impl App {
             call,
             doors,
             registries,
-            drain,
-            stop: stop_guard,
-            drain_timeout: config.lifecycle.drain_timeout.0,
+            stop: stop.clone(),
+            closing: closing_guard,
+            lifecycle: config.lifecycle.clone(),
             _lock: lock,
         })
     }
@@ -196,55 +195,7 @@ impl App {
     pub fn views(&self) -> &Arc<Views> {
         &self.views
     }
-
-    /// Serves until the drain token given to [`build`](Self::build) is cancelled, then drains; `lifecycle.drain_timeout`
-    /// bounds the wait for calls; withdrawals get three seconds before.
-    pub async fn run(self) {
-        let stop = self.stop.disarm();
-        let doors = TaskTracker::new();
-        for (door, discovery) in self.doors {
-            let (drain, stop) = (self.drain.clone(), stop.clone());
-            doors.spawn(async move {
-                let name = door.name();
-                // One that panicked is as gone as one that failed, and nobody would see it.
-                let _stops_too = drain.clone().drop_guard();
-                if let Err(error) = door.serve(discovery, stop).await {
-                    error!(registry = name, reason = error.reason(), %error, "facade stopped, so Remora stops");
-                    drain.cancel();
-                }
-            });
-        }
-        doors.close();
-        let closing = CancellationToken::new();
-        let admin = tokio::spawn(self.admin.serve(Arc::clone(&self.views), closing.clone()));
-        self.readiness.doors_open();
-        info!(admin = %self.admin_addr, "serving");
-
-        self.drain.cancelled().await;
-        info!("draining");
-        // Consumers must not find our addresses any more when the ports behind them close.
-        self.catalog
-            .withdraw_kept(WITHDRAW_TIMEOUT.min(self.drain_timeout))
-            .await;
-        stop.cancel();
-        doors.wait().await;
-        let call = self.call.lock().await.take();
-        if let Some(call) = call {
-            call.join().await;
-        }
-        self.catalog.closed().await;
-        for registry in self.registries {
-            registry.close().await;
-        }
-        closing.cancel();
-        // A panic of the admin task was logged by the panic hook; nothing is left to serve.
-        let _ = admin.await;
-        info!("stopped");
-    }
 }
-
-/// A registry that is there answers in milliseconds; calls in flight must not wait long for one that hangs.
-const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -7,6 +7,7 @@ mod check;
 mod registry;
 mod run;
 mod status;
+mod supervisor;
 
 use std::ffi::OsStr;
 use std::io::Write as _;

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::{DemoError, ports};
 use crate::admin::{CallsView, CatalogView, Views};
 use crate::config::{Address, Config, Door, Facades, Loaded, ProtocolPorts, ZooKeeperDoor};
+use crate::lifecycle::{Stop, StopKind};
 use crate::{App, Plugins};
 
 /// Application ports that one of the demo's hosts can take over.
@@ -25,7 +25,7 @@ pub(super) struct DemoRemora {
     /// Where other hosts call.
     pub(super) ingress: SocketAddr,
     views: Arc<Views>,
-    drain: CancellationToken,
+    stop: Stop,
     running: JoinHandle<()>,
 }
 
@@ -74,15 +74,15 @@ impl DemoRemora {
         };
         config.protocols.0 = [("dubbo".to_owned(), Door::On(dubbo))].into();
         config.admin.listen = Address(SocketAddr::new(localhost, 0));
-        let drain = CancellationToken::new();
-        let app = App::build(&Loaded::of(config), plugins, drain.clone())?;
+        let stop = Stop::new();
+        let app = App::build(&Loaded::of(config), plugins, &stop)?;
         let views = Arc::clone(app.views());
         Ok(Self {
             door,
             egress,
             ingress,
             views,
-            drain,
+            stop,
             running: tokio::spawn(app.run()),
         })
     }
@@ -109,7 +109,7 @@ impl DemoRemora {
 
     /// Drains and ends it.
     pub(super) async fn stop(self) {
-        self.drain.cancel();
+        self.stop.ask(StopKind::Restart);
         // A panic was told by the panic hook; nothing is left to stop then.
         let _ = self.running.await;
     }

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::consumer::Consumer;
 use super::load::expect_value;
 use super::provider::Provider;
 use super::zookeeper::Session;
 use super::*;
-use crate::config::{Address, Config, Door, Facades, Loaded, ProtocolPorts, ZooKeeperDoor};
+use crate::config::{Address, Config, Door, Facades, Loaded, ProtocolPorts, Span, ZooKeeperDoor};
+use crate::lifecycle::{Stop, StopKind};
 use crate::{App, Plugins};
 
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -43,6 +45,7 @@ fn config(scratch: &Scratch) -> (Config, SocketAddr) {
         },
         ..Config::default()
     };
+    config.lifecycle.withdraw_pause = Span(Duration::from_millis(1));
     let dubbo = ProtocolPorts {
         egress: Address(ports::free(LOCALHOST).unwrap()),
         ingress: Address(SocketAddr::new(LOCALHOST, range.first)),
@@ -66,8 +69,8 @@ fn entry(provider: &Provider) -> remora_file::Entry {
 
 /// Runs a Remora, follows the service at its door, and calls it there.
 async fn call_through(config: Config, door: SocketAddr) -> String {
-    let drain = CancellationToken::new();
-    let app = App::build(&Loaded::of(config), &Plugins::default(), drain.clone()).unwrap();
+    let stop = Stop::new();
+    let app = App::build(&Loaded::of(config), &Plugins::default(), &stop).unwrap();
     let running = tokio::spawn(app.run());
     let session = Session::open(door).await.unwrap();
     application::register_consumer(&session).await.unwrap();
@@ -78,7 +81,7 @@ async fn call_through(config: Config, door: SocketAddr) -> String {
     let consumer = Consumer::dial(&instance.host, instance.port).await.unwrap();
     let said = expect_value(consumer.call("world").await.0).unwrap();
     session.close().await.unwrap();
-    drain.cancel();
+    stop.ask(StopKind::Restart);
     running.await.unwrap();
     said
 }

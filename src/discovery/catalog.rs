@@ -226,15 +226,15 @@ impl Catalog {
         self.state().policy.own_listeners.retain(|own| !addrs.contains(own));
     }
 
-    /// Withdraws all that Remora keeps in registries itself; returns when that is done, or `limit` has passed. To be called
-    /// before `drain`: what the adapters' sessions hold goes with them.
-    pub async fn withdraw_kept(&self, limit: std::time::Duration) {
+    /// Withdraws all that Remora keeps in registries itself; returns when that is done, or `limit` has passed, with how
+    /// many were withdrawn. To be called before `drain`: what the adapters' sessions hold goes with them.
+    pub async fn withdraw_kept(&self, limit: std::time::Duration) -> usize {
         let links = self.state().links.clone();
         let mut all = tokio::task::JoinSet::new();
         for link in links {
             all.spawn_on(async move { link.kept.withdraw_all(limit).await }, &self.runtime);
         }
-        all.join_all().await;
+        all.join_all().await.into_iter().sum()
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -193,9 +193,14 @@ impl Kept {
         self.count(&table);
     }
 
-    /// Withdraws everything, and returns when that is done, the registry is away, or `limit` has passed. Nothing is
-    /// published from now on.
-    pub(super) async fn withdraw_all(&self, limit: Duration) {
+    /// Withdraws everything, and returns when that is done, the registry is away, or `limit` has passed, with how many were
+    /// withdrawn. Nothing is published from now on.
+    pub(super) async fn withdraw_all(&self, limit: Duration) -> usize {
+        let published = self
+            .states()
+            .into_iter()
+            .filter(|(state, _)| *state == KeptState::Published);
+        let published: usize = published.map(|(_, n)| n).sum();
         {
             let mut table = self.table();
             table.is_closing = true;
@@ -209,7 +214,7 @@ impl Kept {
         let mut state = self.registry.state();
         tokio::select! {
             biased;
-            _ = async { in_use.wait_for(|places| *places == 0).await.is_ok() } => return,
+            _ = async { in_use.wait_for(|places| *places == 0).await.is_ok() } => return published,
             _ = async { state.wait_for(|state| !state.is_up()).await.is_ok() } => {}
             () = sleep(limit) => {}
         }
@@ -218,6 +223,7 @@ impl Kept {
             registry = &*self.name,
             left, "publications are not withdrawn yet; they end with the session"
         );
+        published.saturating_sub(left)
     }
 
     /// Every place in use.
