@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from . import build, cells_calls, cells_dubbod, cells_faults, cells_mesh, cells_sofa, cells_sofa_faults
+from . import build, cells_calls, cells_dubbod, cells_faults, cells_mesh, cells_sofa, cells_sofa_faults, reliability
 from .net import Network
 from .parts import ROOT
 from .procs import Failed
@@ -23,6 +23,12 @@ def arguments():
     parser.add_argument("--only", metavar="PATTERN", action="append", help="cells whose name matches, such as 'matrix/*' or '*3.3*'; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the names of the cells and stop")
     parser.add_argument("--golden", action="store_true", help="capture golden frames again, instead of running cells")
+    parser.add_argument("--reliability", metavar="ID", nargs="*", help="reliability experiments instead, such as E1 or 'E1*'; none named: their names")
+    parser.add_argument("--record", action="store_true", help="keep their results in testbed/reliability and write RELIABILITY.md")
+    parser.add_argument("--reliability-report", action="store_true", help="write RELIABILITY.md from testbed/reliability and stop")
+    parser.add_argument("--seed", type=int, help="of what is random in an experiment (default: a new one, which is told)")
+    parser.add_argument("--seconds", type=int, help="length of E35 (default 60), E18 (360), E21 (120), E12 (60)")
+    parser.add_argument("--lines", help="Dubbo lines of the applications in E1 and E2, such as 2.7,3.3 (the default); 'none': the oracle only")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "work", help="folder for logs and data (default testbed/work)")
     return parser.parse_args()
 
@@ -64,6 +70,20 @@ def run(cells, settings):
     return len(failed)
 
 
+def reliably(settings, args):
+    settings.seed = args.seed if args.seed is not None else reliability.fresh_seed()
+    settings.seconds = args.seconds
+    settings.lines = [line for line in (args.lines or "2.7,3.3").split(",") if line != "none"]
+    if not args.reliability:
+        print("\n".join(reliability.names(settings)))
+        return 0
+    if settings.binary is None:
+        print("no target/release/remora: build it with `cargo build --release`, or name it in REMORA_BIN", file=sys.stderr)
+        return 2
+    print(f"applications: {build.java(args.work)}; proxy: {settings.binary}, seed {settings.seed}", flush=True)
+    return 1 if reliability.run(settings, args.reliability, args.record) else 0
+
+
 def main():
     # A signal ends the run as an exception does: processes are stopped, namespaces removed.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -71,6 +91,11 @@ def main():
     args = arguments()
     args.work = args.work.resolve()
     settings = Settings(bare=args.bare, full=args.full, binary=build.binary(), work=args.work)
+    if args.reliability_report:
+        reliability.report()
+        return 0
+    if args.reliability is not None:
+        return reliably(settings, args)
     cells = chosen(settings, args.only)
     if args.list:
         print("\n".join(name for name, _ in cells))

@@ -144,8 +144,12 @@ class Remora:
     def url(self):
         return f"zookeeper://127.0.0.1:{self.facade}"
 
-    def start(self, timeout=30):
+    def launch(self):
+        """Starts it, without waiting until it is ready."""
         self.proc = self.parts._start(f"remora-{self.host.name}", self.host, [str(self.parts.binary), "run", "--config", str(self.config)])
+
+    def start(self, timeout=30):
+        self.launch()
         wait_for(f"Remora on {self.host} is ready", timeout, self._ready)
 
     def _ready(self):

@@ -11,5 +11,5 @@ mod slow;
 
 pub use generator::{Plan, calls};
 pub use idle::{IdlePlan, idle};
-pub use report::{Errors, Latency, Report};
+pub use report::{Errors, Latency, Report, unix_ms};
 pub use slow::{SlowPlan, slow};
