@@ -12,19 +12,20 @@ use arc_swap::Cache;
 use hashbrown::HashMap;
 use memchr::memmem;
 use remora_protocol::{Frame, Protocol, RouteKeys, RouteKeysError};
+use remora_registry::ServiceKey;
 use tokio::time::Instant;
 
 use super::balancer::weighted_random::{WeightedRandom, wall_clock_ms};
 use super::error::CallError;
 use super::upstream::pool::{Pool, Pools};
-use crate::discovery::route_table::{Endpoint, Route, RouteTable, SharedRoutes};
+use crate::discovery::route_table::{Endpoint, KeyRef, Route, RouteTable, SharedRoutes};
 use crate::metrics::call::Side;
 
 /// A route with this worker's pools.
 #[derive(Debug)]
 pub(super) struct LocalRoute {
     /// Keeps the route alive, so that its address names it.
-    _source: Option<Arc<Route>>,
+    source: Option<Arc<Route>>,
     /// The service, for messages.
     pub(super) label: Box<str>,
     pub(super) candidates: Vec<Candidate>,
@@ -43,12 +44,16 @@ impl LocalRoute {
     fn new(source: Option<Arc<Route>>, label: Box<str>, timeout: Option<Duration>, candidates: Vec<Candidate>) -> Self {
         let balancer = WeightedRandom::new(candidates.iter().map(|c| &*c.endpoint), Instant::now(), wall_clock_ms());
         Self {
-            _source: source,
+            source,
             label,
             candidates,
             timeout,
             balancer,
         }
+    }
+
+    fn is_of(&self, source: &Arc<Route>) -> bool {
+        self.source.as_ref().is_some_and(|own| Arc::ptr_eq(own, source))
     }
 
     /// Picks an instance for a call: one that announces the serialization if any does, and is reachable as far as we
@@ -95,13 +100,23 @@ const DEFAULT_SERIALIZATION: &str = "hessian2";
 #[derive(Debug)]
 pub(super) struct Router {
     table: Cache<SharedRoutes, Arc<RouteTable>>,
-    /// By the address of the route and the protocol's name.
-    local: HashMap<(usize, &'static str), Rc<LocalRoute>>,
-    /// The table that `local` was last cleaned for.
-    cleaned_for: Arc<RouteTable>,
+    /// By the protocol's name.
+    local: Vec<(&'static str, HashMap<ServiceKey, Known>)>,
+    /// The table seen last, and how many were seen before it.
+    seen: Arc<RouteTable>,
+    generation: u64,
+    /// The generation that `local` was last cleaned for.
+    cleaned_for: u64,
     applications: HashMap<(SocketAddr, &'static str), Weak<LocalRoute>>,
     /// Service names for the search in unreadable bodies, and the table they were taken from.
     names: Option<(Arc<RouteTable>, Vec<Named>)>,
+}
+
+/// A route that is joined, and the last table that had it.
+#[derive(Debug)]
+struct Known {
+    route: Rc<LocalRoute>,
+    generation: u64,
 }
 
 #[derive(Debug)]
@@ -114,8 +129,10 @@ impl Router {
     pub(super) fn new(routes: &SharedRoutes) -> Self {
         Self {
             table: Cache::new(routes.clone()),
-            local: HashMap::new(),
-            cleaned_for: routes.load_full(),
+            local: Vec::new(),
+            seen: routes.load_full(),
+            generation: 0,
+            cleaned_for: 0,
             applications: HashMap::new(),
             names: None,
         }
@@ -132,27 +149,49 @@ impl Router {
         keys: &Result<RouteKeys<'_>, RouteKeysError>,
         frame: &Frame,
     ) -> Result<Rc<LocalRoute>, CallError> {
-        let route = match keys {
+        let generation = self.generation();
+        let name = protocol.name();
+        if let Ok(keys) = keys
+            && let Some(local) = local_mut(&mut self.local, name)
+        {
+            let key = KeyRef {
+                name: &keys.service,
+                group: &keys.group,
+                version: &keys.version,
+            };
+            if let Some(known) = local.get(&key).filter(|known| known.generation == generation) {
+                return Ok(known.route.clone());
+            }
+        }
+        let source = match keys {
             Ok(keys) => self.by_keys(keys)?,
             Err(error) => self.by_bytes(error, frame)?,
         };
-        let key = (Arc::as_ptr(&route) as usize, protocol.name());
-        if let Some(local) = self.local.get(&key) {
-            return Ok(local.clone());
+        let local = match local_mut(&mut self.local, name) {
+            Some(local) => local,
+            None => &mut self.local.push_mut((name, HashMap::new())).1,
+        };
+        if let Some(known) = local.get_mut(&source.key).filter(|known| known.route.is_of(&source)) {
+            known.generation = generation;
+            return Ok(known.route.clone());
         }
-        let candidates = route
+        let candidates = source
             .endpoints
             .iter()
-            .filter(|endpoint| &*endpoint.protocol == protocol.name())
+            .filter(|endpoint| &*endpoint.protocol == name)
             .map(|endpoint| Candidate {
                 endpoint: endpoint.clone(),
                 pool: pools.shared(endpoint.addr, Side::Egress, protocol),
             })
             .collect();
-        let label = route.key.to_string().into_boxed_str();
-        let local = Rc::new(LocalRoute::new(Some(route.clone()), label, route.timeout, candidates));
-        self.local.insert(key, local.clone());
-        Ok(local)
+        let label = source.key.to_string().into_boxed_str();
+        let route = Rc::new(LocalRoute::new(Some(source.clone()), label, source.timeout, candidates));
+        let known = Known {
+            route: route.clone(),
+            generation,
+        };
+        local.insert(source.key.clone(), known);
+        Ok(route)
     }
 
     /// The route to the application behind an ingress port.
@@ -188,17 +227,30 @@ impl Router {
     /// Forgets routes that the table no longer has, and with them their hold on pools. Call about once a second.
     pub(super) fn clean(&mut self) {
         self.applications.retain(|_, route| route.strong_count() > 0);
-        let table = self.table.load().clone();
-        if Arc::ptr_eq(&table, &self.cleaned_for) {
+        let generation = self.generation();
+        if generation == self.cleaned_for {
             return;
         }
-        self.local.retain(|(address, _), local| {
-            let key = local._source.as_ref().map(|source| &source.key);
-            let current = key.and_then(|key| table.route(&key.name, &key.group, &key.version));
-            current.is_some_and(|route| Arc::as_ptr(route) as usize == *address)
-        });
+        for (_, local) in &mut self.local {
+            local.retain(|key, known| {
+                let current = self.seen.route(&key.name, &key.group, &key.version);
+                let is_current = current.is_some_and(|route| known.route.is_of(route));
+                known.generation = if is_current { generation } else { known.generation };
+                is_current
+            });
+        }
         self.names = None;
-        self.cleaned_for = table;
+        self.cleaned_for = generation;
+    }
+
+    /// A number that changes with the table.
+    fn generation(&mut self) -> u64 {
+        let table = self.table.load();
+        if !Arc::ptr_eq(table, &self.seen) {
+            self.seen = table.clone();
+            self.generation += 1;
+        }
+        self.generation
     }
 
     fn by_keys(&mut self, keys: &RouteKeys<'_>) -> Result<Arc<Route>, CallError> {
@@ -214,7 +266,7 @@ impl Router {
             some => format!(" (followed of that name: {})", some.join(", ")),
         };
         Err(CallError::NoRoute {
-            service: remora_registry::ServiceKey::new(&keys.service, &keys.group, &keys.version).to_string(),
+            service: ServiceKey::new(&keys.service, &keys.group, &keys.version).to_string(),
             known,
         })
     }
@@ -248,6 +300,13 @@ impl Router {
             }),
         }
     }
+}
+
+fn local_mut<'l>(
+    local: &'l mut [(&'static str, HashMap<ServiceKey, Known>)],
+    protocol: &'static str,
+) -> Option<&'l mut HashMap<ServiceKey, Known>> {
+    local.iter_mut().find(|(name, _)| *name == protocol).map(|(_, local)| local)
 }
 
 fn by_name(table: &RouteTable) -> Vec<Named> {

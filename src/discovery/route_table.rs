@@ -97,17 +97,26 @@ impl RouteTable {
 }
 
 /// Looks a `ServiceKey` up by its parts, without making one.
-#[derive(Hash)]
-struct KeyRef<'a> {
-    name: &'a str,
-    group: &'a str,
-    version: &'a str,
+#[derive(Debug, Hash)]
+pub struct KeyRef<'a> {
+    /// Service.
+    pub name: &'a str,
+    /// Group, empty if none.
+    pub group: &'a str,
+    /// Version, empty if none.
+    pub version: &'a str,
 }
 
 impl Equivalent<ServiceKey> for KeyRef<'_> {
     fn equivalent(&self, key: &ServiceKey) -> bool {
-        self.name == &*key.name && self.group == &*key.group && self.version == &*key.version
+        same(self.name, &key.name) && same(self.group, &key.group) && same(self.version, &key.version)
     }
+}
+
+/// Equality that reads nothing of empty strings, which groups and versions mostly are. An empty string points nowhere, and
+/// some processors take 100 ns over a masked load from there, although it loads no byte.
+fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && (a.is_empty() || a == b)
 }
 
 #[cfg(test)]

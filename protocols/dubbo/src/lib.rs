@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `head.rs`, `decode.rs`, `event.rs` | frames and what they are for |
 //! | `serialization.rs`, `text.rs` | serializations by number; one string in each of them |
-//! | `request.rs`, `hessian2_body.rs`, `fastjson2_body.rs`, `java_body.rs`, `jsonb.rs` | where a request wants to go |
+//! | `request.rs`, `quick.rs`, `hessian2_body.rs`, `fastjson2_body.rs`, `java_body.rs`, `jsonb.rs` | where a request wants to go |
 //! | `status.rs`, `reply.rs` | local replies; what a reply says about its call |
 //! | `call.rs`, `metadata.rs` | calls of our own: the demo's, and the question for an application's services |
 //!
@@ -21,6 +21,7 @@ mod hessian2_body;
 mod java_body;
 mod jsonb;
 mod metadata;
+mod quick;
 mod reply;
 mod request;
 mod serialization;

@@ -59,16 +59,16 @@ pub(crate) fn outcome(reply: &Frame) -> Outcome {
 /// Whether the body of a reply with status 20 starts with type 0 or 3: an exception, without or with attachments.
 /// `false` for serializations in which that cannot be seen.
 fn is_exception(serialization: u8, body: &[u8]) -> bool {
-    let (before, zero): (&[u8], u8) = match serialization {
-        id::HESSIAN2 | id::NATIVE_HESSIAN => (b"", 0x90),
+    let first = body.first();
+    let (first, zero) = match serialization {
+        id::HESSIAN2 | id::NATIVE_HESSIAN => (first, 0x90),
         id::JAVA | id::COMPACTED_JAVA | id::NATIVE_JAVA => return java_first_byte(body).is_some_and(is_exception_type),
-        id::FASTJSON | id::GSON | id::JACKSON | id::PROTOBUF_JSON => (b"", b'0'),
-        id::KRYO | id::KRYO2 | id::FST | id::AVRO | id::PROTOSTUFF | id::MSGPACK => (b"", 0),
+        id::FASTJSON | id::GSON | id::JACKSON | id::PROTOBUF_JSON => (first, b'0'),
+        id::KRYO | id::KRYO2 | id::FST | id::AVRO | id::PROTOSTUFF | id::MSGPACK => (first, 0),
         id::PROTOBUF => return matches!(*body, [0, ..] | [2, 0x08, 3, ..]),
-        id::FASTJSON2 => (b"\x00\x00\x00\x02\xbd", 0),
+        id::FASTJSON2 => (body.strip_prefix(b"\x00\x00\x00\x02\xbd").and_then(<[u8]>::first), 0),
         _ => return false,
     };
-    let first = body.strip_prefix(before).and_then(|rest| rest.first());
     first.is_some_and(|first| is_exception_type(first.wrapping_sub(zero)))
 }
 

@@ -14,7 +14,7 @@ use remora_protocol::{Frame, FrameKind, RouteKeys, RouteKeysError};
 
 use crate::head::Head;
 use crate::serialization as id;
-use crate::{fastjson2_body, hessian2_body, java_body};
+use crate::{fastjson2_body, hessian2_body, java_body, quick};
 
 pub(crate) fn route_keys(request: &Frame) -> Result<RouteKeys<'_>, RouteKeysError> {
     if !matches!(request.kind, FrameKind::Request | FrameKind::Oneway) {
@@ -30,7 +30,10 @@ pub(crate) fn route_keys(request: &Frame) -> Result<RouteKeys<'_>, RouteKeysErro
     let body = request.body();
     let serialization = head.serialization();
     let call = match serialization {
-        id::HESSIAN2 | id::NATIVE_HESSIAN => Some(hessian2_body::read(body)?),
+        id::HESSIAN2 | id::NATIVE_HESSIAN => Some(match quick::read(body) {
+            Some(call) => call,
+            None => hessian2_body::read(body)?,
+        }),
         id::FASTJSON2 => fastjson2_body::read(body)?,
         id::JAVA | id::COMPACTED_JAVA | id::NATIVE_JAVA => java_body::read(serialization, body),
         _ => None,
@@ -45,7 +48,7 @@ pub(crate) fn route_keys(request: &Frame) -> Result<RouteKeys<'_>, RouteKeysErro
 }
 
 /// What the values before the attachments, and the attachments, say.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Call<'f> {
     pub(crate) service: Option<Cow<'f, str>>,
     pub(crate) version: Option<Cow<'f, str>>,
@@ -55,7 +58,7 @@ pub(crate) struct Call<'f> {
 }
 
 /// The attachments that matter for a route. Of a key that stands there twice the last one counts, as in Java.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Attached<'f> {
     interface: Option<Cow<'f, str>>,
     path: Option<Cow<'f, str>>,
@@ -76,33 +79,25 @@ pub(crate) enum Value<'f> {
 
 impl<'f> Attached<'f> {
     /// Whether the value of this key matters; asked before it is turned into a string.
+    #[inline]
     pub(crate) fn wants(key: &[u8]) -> bool {
-        matches!(
-            key,
-            b"interface" | b"path" | b"group" | b"version" | b"remote.application" | b"timeout"
-        ) || is_callback_key(key)
+        Key::of(key).is_some()
     }
 
     pub(crate) fn put(&mut self, key: &[u8], value: Value<'f>) {
-        if is_callback_key(key) {
-            self.has_callback = true;
-            return;
-        }
-        if key == b"timeout" {
-            self.timeout = milliseconds(&value);
-            return;
-        }
-        let text = match value {
+        let text = |value| match value {
             Value::Text(text) => Some(text),
             Value::Number(_) | Value::Other => None,
         };
-        match key {
-            b"interface" => self.interface = text,
-            b"path" => self.path = text,
-            b"group" => self.group = text,
-            b"version" => self.version = text,
-            b"remote.application" => self.caller = text,
-            _ => {}
+        match Key::of(key) {
+            Some(Key::Callback) => self.has_callback = true,
+            Some(Key::Timeout) => self.timeout = milliseconds(&value),
+            Some(Key::Interface) => self.interface = text(value),
+            Some(Key::Path) => self.path = text(value),
+            Some(Key::Group) => self.group = text(value),
+            Some(Key::Version) => self.version = text(value),
+            Some(Key::Caller) => self.caller = text(value),
+            None => {}
         }
     }
 
@@ -144,9 +139,36 @@ pub(crate) fn is_generic(method: &str, descriptor: &str) -> bool {
     matches!(method, "$invoke" | "$invokeAsync") && descriptor.starts_with("Ljava/lang/String;")
 }
 
-/// A callback argument, or events for the consumer's stub: the provider will send requests on this connection.
-fn is_callback_key(key: &[u8]) -> bool {
-    key.starts_with(CALLBACK_KEY) || key == STUB_EVENT_KEY
+/// Keys of attachments that matter.
+#[derive(Clone, Copy, Debug)]
+enum Key {
+    Interface,
+    Path,
+    Group,
+    Version,
+    Caller,
+    Timeout,
+    /// A callback argument, or events for the consumer's stub: the provider will send requests on this connection.
+    Callback,
+}
+
+impl Key {
+    /// By its length first: nearly all keys are none of these.
+    #[inline]
+    fn of(key: &[u8]) -> Option<Self> {
+        let (known, found): (&[u8], _) = match key.len() {
+            4 => (b"path", Self::Path),
+            5 => (b"group", Self::Group),
+            7 if key.first() == Some(&b'v') => (b"version", Self::Version),
+            7 => (b"timeout", Self::Timeout),
+            9 => (b"interface", Self::Interface),
+            16 => (STUB_EVENT_KEY, Self::Callback),
+            18 if key.first() == Some(&b'r') => (b"remote.application", Self::Caller),
+            17.. => return key.starts_with(CALLBACK_KEY).then_some(Self::Callback),
+            _ => return None,
+        };
+        (key == known).then_some(found)
+    }
 }
 
 /// The same for a body that cannot be walked.
