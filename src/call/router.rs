@@ -306,7 +306,10 @@ fn local_mut<'l>(
     local: &'l mut [(&'static str, HashMap<ServiceKey, Known>)],
     protocol: &'static str,
 ) -> Option<&'l mut HashMap<ServiceKey, Known>> {
-    local.iter_mut().find(|(name, _)| *name == protocol).map(|(_, local)| local)
+    local
+        .iter_mut()
+        .find(|(name, _)| *name == protocol)
+        .map(|(_, local)| local)
 }
 
 fn by_name(table: &RouteTable) -> Vec<Named> {

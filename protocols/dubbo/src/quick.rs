@@ -135,7 +135,9 @@ mod tests {
                 let text = std::fs::read_to_string(&path).unwrap();
                 let lines = text.lines().filter(|line| !line.starts_with('#'));
                 let digits: Vec<u8> = lines.flat_map(str::bytes).filter(u8::is_ascii_hexdigit).collect();
-                let wire = digits.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap());
+                let wire = digits
+                    .chunks(2)
+                    .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap());
                 found.push((name, wire.skip(16).collect()));
             }
         }
@@ -158,7 +160,13 @@ mod tests {
     #[test]
     fn arguments_of_any_kind_are_stepped_over() {
         let mut body = Encoder::default();
-        for text in ["2.0.2", "demo.Echo", "1.0.0", "echo", "Ljava/lang/String;JDLcom/example/Order;Z"] {
+        for text in [
+            "2.0.2",
+            "demo.Echo",
+            "1.0.0",
+            "echo",
+            "Ljava/lang/String;JDLcom/example/Order;Z",
+        ] {
             body.string(text);
         }
         body.string("w\u{f6}rld").long(1 << 40).double(0.3);
@@ -166,7 +174,11 @@ mod tests {
         body.string("o1").end();
         body.bool(true);
         body.map_begin(None);
-        body.string("path").string("demo.Echo").string("group").string("blue").end();
+        body.string("path")
+            .string("demo.Echo")
+            .string("group")
+            .string("blue")
+            .end();
         let body = body.finish();
         let call = read(&body).expect("of the usual shape");
         assert_eq!(call, hessian2_body::read(&body).unwrap());
