@@ -17,10 +17,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "app",
         "config metrics lifecycle admin discovery call plugins Config Plugins",
     ),
-    (
-        "demo",
-        "app config lifecycle admin plugins App AppError Config Plugins",
-    ),
+    ("demo", "app config lifecycle admin plugins App AppError Config Plugins"),
     ("cli", "app demo config admin lifecycle plugins App Config Plugins"),
     ("plugins", "config"),
 ];

@@ -11,9 +11,9 @@ use remora_protocol::{Frame, FrameKind};
 use tokio::time::Instant;
 
 use super::connection::Downstream;
-use super::dispatch::Kept;
 use super::error::CallError;
 use super::governance::deadline;
+use super::kept::Kept;
 use super::reply;
 use super::upstream::connection::Upstream;
 use super::upstream::mux::StreamTable;
@@ -48,7 +48,7 @@ impl Callbacks {
                 waited: now.saturating_duration_since(callback.started),
             };
             reply::to_provider(&callback.upstream, &callback.kept.head(), &error);
-            worker.give_back(callback.kept);
+            worker.kept.give_back(callback.kept);
         }
     }
 
@@ -56,7 +56,7 @@ impl Callbacks {
     pub(super) fn end(&self, worker: &Worker) {
         for callback in self.take_where(worker, |_| true) {
             reply::to_provider(&callback.upstream, &callback.kept.head(), &CallError::CallerGone);
-            worker.give_back(callback.kept);
+            worker.kept.give_back(callback.kept);
         }
     }
 
@@ -95,7 +95,7 @@ pub(super) fn from_provider(worker: &Worker, upstream: &Rc<Upstream>, frame: &Fr
         let in_frame = upstream.protocol.route_keys(frame).ok().and_then(|keys| keys.timeout);
         let callback = Callback {
             upstream: upstream.clone(),
-            kept: worker.keep(frame, false),
+            kept: worker.kept.keep(frame, false),
             started: now,
             deadline: now + deadline::limit(&worker.config, in_frame, None),
         };
@@ -105,7 +105,7 @@ pub(super) fn from_provider(worker: &Worker, upstream: &Rc<Upstream>, frame: &Fr
                 id
             }
             Err(callback) => {
-                worker.give_back(callback.kept);
+                worker.kept.give_back(callback.kept);
                 let error = CallError::Overloaded {
                     service: "a callback".to_owned(),
                     in_flight: table.len(),
@@ -134,5 +134,5 @@ pub(super) fn to_provider(worker: &Worker, from: &Rc<Downstream>, reply: &Frame)
     upstream
         .wire
         .send_frame(&*upstream.protocol, reply, callback.kept.stream_id);
-    worker.give_back(callback.kept);
+    worker.kept.give_back(callback.kept);
 }

@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use remora_protocol::{Frame, FrameKind, Outcome, RouteKeysError, StreamId};
+use remora_protocol::{Frame, FrameKind, Outcome, RouteKeysError};
 use tokio::time::Instant;
 use tracing::trace;
 
 use super::connection::Downstream;
 use super::error::{CallError, Tried};
 use super::governance::deadline;
+use super::kept::Kept;
 use super::reply;
 use super::router::LocalRoute;
 use super::upstream::connection::Upstream;
@@ -102,12 +102,11 @@ pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now
     if frame.kind != FrameKind::Oneway {
         from.call_started();
     }
-    // Another instance, or for a long request the connection of the short ones.
-    let has_alternatives = route.candidates.len() > 1 || Lane::of(frame.wire.len()) == Lane::Long;
+    let has_alternatives = route.candidates.len() > 1;
     let limit = deadline::limit(&worker.config, keys.timeout, route.timeout);
     let call = Call {
         from: from.clone(),
-        kept: worker.keep(frame, has_alternatives),
+        kept: worker.kept.keep(frame, has_alternatives),
         route,
         started: now,
         deadline: now + limit,
@@ -203,14 +202,14 @@ pub(super) fn back(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut call: Call,
 /// A one-way call is with its instance, as far as anybody can know.
 pub(super) fn oneway_sent(worker: &Worker, call: Call) {
     call.from.shard().count_call(CallEnd::Oneway);
-    worker.give_back(call.kept);
+    worker.kept.give_back(call.kept);
 }
 
 /// A one-way call that went nowhere; nobody waits for an answer.
 pub(super) fn oneway_lost(worker: &Worker, call: Call, error: &CallError) {
     trace!(reason = error.reason(), "one-way call dropped");
     call.from.shard().drop_frame(Dropped::Oneway);
-    worker.give_back(call.kept);
+    worker.kept.give_back(call.kept);
 }
 
 fn note(call: &mut Call, addr: SocketAddr, why: String, is_excluded: bool) {
@@ -225,46 +224,6 @@ fn tried(call: &mut Call) -> Tried {
             .map(|failure| (failure.addr, failure.why))
             .collect(),
     )
-}
-
-/// What is kept of a request while it is in flight: its head for a reply of ours, or all of it for another attempt.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) kind: FrameKind,
-    pub(super) stream_id: StreamId,
-    pub(super) head_len: usize,
-    pub(super) is_whole: bool,
-    pub(super) bytes: KeptBytes,
-}
-
-/// Where the bytes are.
-#[derive(Debug)]
-pub(super) enum KeptBytes {
-    /// In a buffer of the worker's store.
-    Short(Vec<u8>),
-    /// On their own, counted against a budget.
-    Long(Bytes),
-}
-
-impl Kept {
-    /// The head alone, for `Protocol::local_reply`.
-    pub(super) fn head(&self) -> Frame {
-        let wire = match &self.bytes {
-            KeptBytes::Short(bytes) => Bytes::copy_from_slice(bytes),
-            KeptBytes::Long(bytes) => bytes.clone(),
-        };
-        Frame {
-            kind: self.kind,
-            stream_id: self.stream_id,
-            head_len: self.head_len.min(wire.len()),
-            wire,
-        }
-    }
-
-    /// The whole request, if it was kept.
-    fn frame(&self) -> Option<Frame> {
-        self.is_whole.then(|| self.head())
-    }
 }
 
 /// How long a call took, or was waited for.

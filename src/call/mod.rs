@@ -3,7 +3,7 @@
 //!
 //! `listener.rs` accepts and hands to a worker; `connection.rs` cuts frames (`wire.rs`, `frame_reader.rs`); `dispatch.rs`
 //! is the life of a call; `router.rs`, `balancer/` and `governance/` say where it goes and for how long; `upstream/` has
-//! the connections to instances and the stream tables in which calls wait; `reply.rs` answers; `write_buffer.rs` and
+//! the connections to instances and the stream tables in which calls wait (`kept.rs`: with what); `reply.rs` answers; `write_buffer.rs` and
 //! `flush.rs` write. `worker.rs` is the thread around all of it. `callback.rs` is the way back for providers' requests.
 //!
 //! Meets discovery in `route_table` and `ingress` only. Not here: addresses are swapped in `discovery`, bytes of a protocol
@@ -18,6 +18,7 @@ mod error;
 mod flush;
 mod frame_reader;
 mod governance;
+mod kept;
 mod listener;
 mod reply;
 mod router;

@@ -27,7 +27,7 @@ pub(super) fn pass(worker: &Worker, call: Call, reply: &Frame, end: CallEnd, now
     };
     from.shard().call_ended(end, took(&call, now));
     from.call_ended();
-    worker.give_back(call.kept);
+    worker.kept.give_back(call.kept);
 }
 
 /// Answers a call in the provider's place.
@@ -44,7 +44,7 @@ pub(super) fn fail(worker: &Worker, call: Call, error: &CallError, now: Instant)
     };
     from.shard().call_ended(end, took(&call, now));
     from.call_ended();
-    worker.give_back(call.kept);
+    worker.kept.give_back(call.kept);
 }
 
 /// Answers a request that did not become a call.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::config::Config;
 use super::flush::Flusher;
 use super::frame_reader::{FrameReader, Input};
+use super::kept::Kept;
 use super::write_buffer::{BufferStore, WriteBuffer};
 use crate::metrics::call::{CLOSE_REASONS, CallShard};
 
@@ -209,6 +210,19 @@ impl Wire {
         self.out.borrow().position()
     }
 
+    /// The request that was appended at `position`, under its caller's id again; `None` if the socket took some of it.
+    pub(super) fn unsent(&self, protocol: &dyn Protocol, position: u64, kept: &Kept) -> Option<Vec<u8>> {
+        let wire = self.out.borrow().unsent(position, kept.len)?;
+        let head = kept.head();
+        let sent = Frame {
+            wire: wire.into(),
+            ..head
+        };
+        let mut back = WriteBuffer::default();
+        back.push_frame(&self.io.store, protocol, &sent, kept.stream_id);
+        back.unsent(0, kept.len)
+    }
+
     /// Bytes that the socket took.
     pub(super) fn written(&self) -> u64 {
         self.out.borrow().written()
@@ -312,8 +326,12 @@ impl Wire {
             self.flush.set(Flush::Listed);
             self.io.flusher.add(self.clone());
         }
-        if self.queued() > self.io.config.write_cap.bytes() {
+        let queued = self.queued();
+        if queued > self.io.config.write_cap.bytes() {
             self.close(CloseReason::WriteCap);
+        } else if queued >= FLUSH_EARLY && self.flush.get() == Flush::Listed {
+            // Still in the processor's cache, and the peer may begin. If the socket is full, the flusher sees to it.
+            let _ = self.poll_flush(&mut Context::from_waker(Waker::noop()));
         }
     }
 
@@ -409,6 +427,8 @@ fn poll_write(stream: &mut TcpStream, out: &WriteBuffer, cx: &mut Context<'_>) -
     }
 }
 
+/// Bytes after which is not waited for the end of the turn.
+const FLUSH_EARLY: usize = 64 << 10;
 /// Slices handed to one vectored write.
 const SLICES_MAX: usize = 32;
 

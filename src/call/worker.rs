@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::{Bytes, BytesMut};
-use remora_protocol::{Frame, Protocol};
+use bytes::BytesMut;
+use remora_protocol::Protocol;
 use slab::Slab;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
@@ -21,9 +21,9 @@ use tracing::{info, warn};
 
 use super::config::Config;
 use super::connection::Downstream;
-use super::dispatch::{Kept, KeptBytes, took};
+use super::dispatch::took;
 use super::error::CallError;
-use super::frame_reader::READ_MAX;
+use super::kept::KeptStore;
 use super::listener::Door;
 use super::reply;
 use super::router::Router;
@@ -80,9 +80,7 @@ pub(super) struct Worker {
     waiting: Cell<usize>,
     is_ticking: Cell<bool>,
     wake_clock: Notify,
-    kept: BufferStore,
-    /// Bytes of long requests kept for another attempt.
-    kept_long: Cell<usize>,
+    pub(super) kept: KeptStore,
 }
 
 impl Worker {
@@ -108,8 +106,7 @@ impl Worker {
             waiting: Cell::new(0),
             is_ticking: Cell::new(false),
             wake_clock: Notify::new(),
-            kept: BufferStore::default(),
-            kept_long: Cell::new(0),
+            kept: KeptStore::default(),
         })
     }
 
@@ -144,43 +141,6 @@ impl Worker {
     /// Entries left stream tables.
     pub(super) fn calls_left(&self, count: usize) {
         self.waiting.set(self.waiting.get().saturating_sub(count));
-    }
-
-    /// Keeps what a further attempt or a reply of ours needs of a request. Long requests are kept whole only if there is
-    /// another way for them, and only while all of them fit into a budget.
-    pub(super) fn keep(&self, request: &Frame, has_alternatives: bool) -> Kept {
-        let wire = &request.wire;
-        let is_short = wire.len() <= KEPT_COPY_MAX;
-        let is_whole = is_short || (has_alternatives && self.kept_long.get() + wire.len() <= KEPT_LONG_MAX);
-        let bytes = if is_whole && !is_short {
-            self.kept_long.set(self.kept_long.get() + wire.len());
-            // Sharing a short one would hold all of the buffer it was read into.
-            let is_shared = wire.len() > READ_MAX / 2;
-            KeptBytes::Long(if is_shared {
-                wire.clone()
-            } else {
-                Bytes::copy_from_slice(wire)
-            })
-        } else {
-            let mut copy = self.kept.take();
-            copy.extend_from_slice(if is_whole { wire } else { request.head() });
-            KeptBytes::Short(copy)
-        };
-        Kept {
-            kind: request.kind,
-            stream_id: request.stream_id,
-            head_len: request.head_len,
-            is_whole,
-            bytes,
-        }
-    }
-
-    /// Takes back what [`Worker::keep`] gave.
-    pub(super) fn give_back(&self, kept: Kept) {
-        match kept.bytes {
-            KeptBytes::Short(buffer) => self.kept.give(buffer),
-            KeptBytes::Long(bytes) => self.kept_long.set(self.kept_long.get().saturating_sub(bytes.len())),
-        }
     }
 
     /// Runs until the drain is over.
@@ -358,7 +318,3 @@ const TICK: Duration = Duration::from_millis(20);
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// Time for the last replies to leave at the end of a drain.
 const LAST_WRITES: Duration = Duration::from_secs(1);
-/// Longest request that is kept as a copy; the head of a longer one is.
-const KEPT_COPY_MAX: usize = 4096;
-/// Long requests that one worker keeps for another attempt, in bytes. Above it they get one attempt.
-const KEPT_LONG_MAX: usize = 64 << 20;

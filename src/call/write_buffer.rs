@@ -85,6 +85,24 @@ impl WriteBuffer {
         }
     }
 
+    /// A copy of the `len` bytes from `position` on; `None` if some of them are written or not there.
+    pub(super) fn unsent(&self, position: u64, len: usize) -> Option<Vec<u8>> {
+        let mut skip = usize::try_from(position.checked_sub(self.written)?).ok()?;
+        if skip.checked_add(len)? > self.queued {
+            return None;
+        }
+        skip += self.front_written;
+        let mut copy = Vec::with_capacity(len);
+        for chunk in &self.chunks {
+            let bytes = chunk.bytes();
+            let from = skip.min(bytes.len());
+            skip -= from;
+            let to = bytes.len().min(from + (len - copy.len()));
+            copy.extend_from_slice(&bytes[from..to]);
+        }
+        Some(copy)
+    }
+
     /// Appends bytes as they are.
     pub(super) fn push_bytes(&mut self, store: &BufferStore, bytes: &[u8]) {
         self.copied(store).extend_from_slice(bytes);
@@ -238,6 +256,24 @@ mod tests {
             .filter(|chunk| matches!(chunk, Chunk::Shared(_)))
             .count();
         assert!(shared <= QUICK_MAX / frame.wire.len() + 1, "{shared} shared");
+    }
+
+    #[test]
+    fn what_is_not_written_can_be_taken_back() {
+        let store = BufferStore::default();
+        let mut buffer = WriteBuffer::default();
+        let mut frames = Vec::new();
+        for id in 0..20u64 {
+            let frame = request(id, "svc", &vec![id as u8; (id as usize) * 700]);
+            frames.push((buffer.position(), frame.wire.clone()));
+            buffer.push_frame(&store, &Mini, &frame, StreamId(id));
+        }
+        buffer.advance(&store, frames[7].0 as usize + 1);
+        for (index, (position, wire)) in frames.iter().enumerate() {
+            let expected = (index > 7).then(|| wire.to_vec());
+            assert_eq!(buffer.unsent(*position, wire.len()), expected, "{index}");
+        }
+        assert_eq!(buffer.unsent(buffer.position(), 1), None);
     }
 
     #[test]

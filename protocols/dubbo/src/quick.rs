@@ -34,7 +34,7 @@ pub(crate) fn read(body: &[u8]) -> Option<Call<'_>> {
         method: Cow::Borrowed(method),
         ..Call::default()
     };
-    cursor.attachments(&mut call.attached)?;
+    cursor.attachments(&mut call.attached, [service, version])?;
     Some(call)
 }
 
@@ -95,14 +95,24 @@ impl<'b> Cursor<'b> {
         Some(())
     }
 
-    fn attachments(&mut self, attached: &mut Attached<'b>) -> Option<()> {
+    /// As `text`; most values in attachments are what stood before the arguments.
+    #[inline]
+    fn text_or_one_of(&mut self, known: [&'b str; 2]) -> Option<&'b str> {
+        let bytes = self.ascii()?;
+        match known.into_iter().find(|known| known.as_bytes() == bytes) {
+            Some(known) => Some(known),
+            None => std::str::from_utf8(bytes).ok(),
+        }
+    }
+
+    fn attachments(&mut self, attached: &mut Attached<'b>, known: [&'b str; 2]) -> Option<()> {
         if self.take(1)? != b"H" {
             return None;
         }
         while *self.rest.first()? != b'Z' {
             let key = self.ascii()?;
             if Attached::wants(key) {
-                attached.put(key, Value::Text(Cow::Borrowed(self.text()?)));
+                attached.put(key, Value::Text(Cow::Borrowed(self.text_or_one_of(known)?)));
             } else {
                 self.ascii()?;
             }

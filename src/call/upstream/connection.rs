@@ -226,6 +226,7 @@ impl Upstream {
     fn not_connected(self: &Rc<Self>, worker: &Rc<Worker>, why: &str) {
         debug!(side = self.side.label(), upstream = %self.addr, reason = why, "could not connect");
         self.state.set(State::Closed);
+        let calls = self.take_all(worker);
         self.wire.shut(CloseReason::ConnectFailed);
         self.wire.shard.connection_closed(CloseReason::ConnectFailed.index());
         let pool = self.pool.upgrade();
@@ -240,7 +241,7 @@ impl Upstream {
             None if self.health.eject(&worker.config, Cause::Connect, now) => self.wire.shard.ejections.inc(),
             None => {}
         }
-        for call in self.take_all(worker) {
+        for call in calls {
             let failure = Failure {
                 addr: self.addr,
                 why: why.to_owned(),
@@ -336,9 +337,9 @@ impl Upstream {
         if let Some(pool) = self.pool.upgrade() {
             pool.forget(self);
         }
+        let calls = self.take_all(worker);
         let end = self.wire.shut(end);
         self.wire.shard.connection_closed(end.index());
-        let calls = self.take_all(worker);
         debug!(side = self.side.label(), upstream = %self.addr, reason = end.label(), in_flight = calls.len(), "upstream closed");
         let now = Instant::now();
         let written = self.wire.written();
@@ -365,10 +366,16 @@ impl Upstream {
         }
     }
 
+    /// Every call, and whole what was not yet written of them.
     fn take_all(&self, worker: &Worker) -> Vec<Call> {
         let mut calls = Vec::new();
         self.table.borrow_mut().take_where(|_| true, &mut calls);
         worker.calls_left(calls.len());
+        for call in calls.iter_mut().filter(|call| !call.kept.is_whole()) {
+            if let Some(wire) = self.wire.unsent(&*self.protocol, call.sent_at, &call.kept) {
+                worker.kept.complete(&mut call.kept, wire);
+            }
+        }
         calls
     }
 }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is kept of a request while it is in flight.
+//!
+//! Its head, for a reply of ours. All of it only where another instance could take it: until a connection has written it,
+//! it stands in that connection's write buffer and is taken from there when the connection ends.
+
+use std::cell::Cell;
+
+use bytes::Bytes;
+use remora_protocol::{Frame, FrameKind, StreamId};
+
+use super::frame_reader::READ_MAX;
+use super::write_buffer::BufferStore;
+
+/// What is kept of one request.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) kind: FrameKind,
+    /// The caller's id.
+    pub(super) stream_id: StreamId,
+    /// Length of the head in bytes.
+    head_len: u32,
+    /// Length of the whole frame in bytes.
+    pub(super) len: usize,
+    bytes: KeptBytes,
+}
+
+#[derive(Debug)]
+enum KeptBytes {
+    /// A short head.
+    Inline([u8; INLINE_MAX]),
+    /// A longer head, in a buffer of the store.
+    Head(Vec<u8>),
+    /// The whole frame, in a buffer of the store.
+    Short(Vec<u8>),
+    /// The whole frame, on its own and counted against a budget.
+    Long(Bytes),
+}
+
+impl Kept {
+    /// The head alone, for `Protocol::local_reply`.
+    pub(super) fn head(&self) -> Frame {
+        let head_len = self.head_len as usize;
+        let wire = match &self.bytes {
+            KeptBytes::Inline(head) => Bytes::copy_from_slice(&head[..head_len.min(INLINE_MAX)]),
+            KeptBytes::Head(bytes) | KeptBytes::Short(bytes) => Bytes::copy_from_slice(bytes),
+            KeptBytes::Long(bytes) => bytes.clone(),
+        };
+        Frame {
+            kind: self.kind,
+            stream_id: self.stream_id,
+            head_len: head_len.min(wire.len()),
+            wire,
+        }
+    }
+
+    /// Whether all of the request is here.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.bytes, KeptBytes::Short(_) | KeptBytes::Long(_))
+    }
+
+    /// The whole request, if it was kept.
+    pub(super) fn frame(&self) -> Option<Frame> {
+        self.is_whole().then(|| self.head())
+    }
+}
+
+/// Buffers and the budget of what one worker keeps.
+#[derive(Debug, Default)]
+pub(super) struct KeptStore {
+    buffers: BufferStore,
+    /// Bytes of whole requests that stand on their own.
+    long: Cell<usize>,
+}
+
+impl KeptStore {
+    /// Keeps what a further attempt or a reply of ours needs of a request. It is kept whole if there is another way for it,
+    /// long ones while all of them fit into a budget.
+    pub(super) fn keep(&self, request: &Frame, has_alternatives: bool) -> Kept {
+        let wire = &request.wire;
+        let head = request.head();
+        let bytes = if has_alternatives && wire.len() <= COPY_MAX {
+            KeptBytes::Short(self.copy(wire))
+        } else if has_alternatives && self.long.get() + wire.len() <= LONG_MAX {
+            self.long.set(self.long.get() + wire.len());
+            // Sharing a short one would hold all of the buffer it was read into.
+            let is_shared = wire.len() > READ_MAX / 2;
+            KeptBytes::Long(if is_shared {
+                wire.clone()
+            } else {
+                Bytes::copy_from_slice(wire)
+            })
+        } else if head.len() <= INLINE_MAX {
+            let mut inline = [0; INLINE_MAX];
+            inline[..head.len()].copy_from_slice(head);
+            KeptBytes::Inline(inline)
+        } else {
+            KeptBytes::Head(self.copy(head))
+        };
+        Kept {
+            kind: request.kind,
+            stream_id: request.stream_id,
+            // A head is far below 4 GiB: it lies within a frame.
+            head_len: u32::try_from(head.len()).unwrap_or(u32::MAX),
+            len: wire.len(),
+            bytes,
+        }
+    }
+
+    /// Completes what is kept by the request as it was found in a write buffer, under the caller's id again.
+    pub(super) fn complete(&self, kept: &mut Kept, wire: Vec<u8>) {
+        self.long.set(self.long.get() + wire.len());
+        let head = std::mem::replace(&mut kept.bytes, KeptBytes::Long(wire.into()));
+        self.take_back(head);
+    }
+
+    /// Takes back what [`KeptStore::keep`] gave.
+    pub(super) fn give_back(&self, kept: Kept) {
+        self.take_back(kept.bytes);
+    }
+
+    /// Frees spare buffers; for a quiet worker.
+    pub(super) fn release(&self) {
+        self.buffers.release();
+    }
+
+    fn copy(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut copy = self.buffers.take();
+        copy.extend_from_slice(bytes);
+        copy
+    }
+
+    fn take_back(&self, bytes: KeptBytes) {
+        match bytes {
+            KeptBytes::Inline(_) => {}
+            KeptBytes::Head(buffer) | KeptBytes::Short(buffer) => self.buffers.give(buffer),
+            KeptBytes::Long(bytes) => self.long.set(self.long.get().saturating_sub(bytes.len())),
+        }
+    }
+}
+
+/// Longest head that is kept without a buffer: dubbo's has 16 bytes.
+const INLINE_MAX: usize = 24;
+/// Longest request that is kept as a copy in a buffer of the store.
+const COPY_MAX: usize = 4096;
+/// Long requests that one worker keeps for another attempt, in bytes. Above it they get one attempt.
+const LONG_MAX: usize = 64 << 20;
