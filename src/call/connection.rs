@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use remora_protocol::{DecodeError, Frame, FrameKind, Protocol, Sniff, StreamId};
 use tokio::net::TcpStream;
@@ -15,6 +16,7 @@ use super::callback::{self, Callbacks};
 use super::error::CallError;
 use super::frame_reader::{FrameReader, Piece};
 use super::listener::Door;
+use super::recent::Recent;
 use super::router::{Candidate, LocalRoute};
 use super::upstream::pool::Pool;
 use super::wire::{CloseReason, Read, Wire};
@@ -29,6 +31,7 @@ pub(super) struct Downstream {
     pub(super) peer: SocketAddr,
     pub(super) opened: Instant,
     pub(super) callbacks: Callbacks,
+    pub(super) recent: RefCell<Recent>,
     door: Arc<Door>,
     /// That of its first frame.
     dialect: Cell<Option<u8>>,
@@ -150,8 +153,11 @@ impl Downstream {
     }
 
     /// Probes a silent peer, closes a stuck connection; call about once a second.
-    pub(super) fn tend(&self, now: Instant) {
+    pub(super) fn tend(&self, worker: &Worker, now: Instant) {
         self.wire.check_stalls(now);
+        let is_idle = now.saturating_duration_since(self.last_request.get()) > FORGET_AFTER;
+        let generation = worker.router.borrow_mut().generation();
+        self.recent.borrow_mut().clean(generation, is_idle);
         // Who has not spoken yet may not be of this protocol.
         if let Some(dialect) = self.dialect.get() {
             let heartbeat = || self.protocol().heartbeat(dialect, StreamId(0));
@@ -277,6 +283,7 @@ pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream
         peer,
         opened: now,
         callbacks: Callbacks::default(),
+        recent: RefCell::default(),
         door,
         dialect: Cell::new(None),
         in_flight: Cell::new(0),
@@ -311,3 +318,6 @@ pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream
         "closed"
     );
 }
+
+/// Silence after which is forgotten which requests a connection repeats.
+const FORGET_AFTER: Duration = Duration::from_secs(10);

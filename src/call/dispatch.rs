@@ -16,6 +16,7 @@ use super::connection::Downstream;
 use super::error::{CallError, Tried};
 use super::governance::deadline;
 use super::kept::Kept;
+use super::recent::Facts;
 use super::reply;
 use super::router::LocalRoute;
 use super::upstream::connection::Upstream;
@@ -71,31 +72,18 @@ impl Call {
 
 /// Out: a request or one-way call of a downstream connection.
 pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now: Instant) {
-    let keys = from.protocol().route_keys(frame);
-    let route = match from.side() {
-        Side::Egress => worker
-            .router
-            .borrow_mut()
-            .service(&worker.pools, from.protocol(), &keys, frame),
-        Side::Ingress => from.application(worker),
-    };
-    let route = match route {
-        Ok(route) => route,
+    let Facts {
+        route,
+        timeout,
+        serialization,
+        ..
+    } = match facts(worker, from, frame) {
+        Ok(facts) => facts,
         Err(error) => return reply::refuse(from, frame, &error),
     };
-    let is_callback = match &keys {
-        Ok(keys) => keys.pins_connection,
-        Err(RouteKeysError::Opaque { pins_connection, .. }) => *pins_connection,
-        Err(RouteKeysError::Malformed { .. }) => false,
-    };
-    let keys = keys.unwrap_or_default();
-    if is_callback {
-        from.pin();
-    }
     trace!(
         side = from.side().label(),
         service = &*route.label,
-        method = &*keys.method,
         stream_id = frame.stream_id.0,
         "call"
     );
@@ -103,7 +91,7 @@ pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now
         from.call_started();
     }
     let has_alternatives = route.candidates.len() > 1;
-    let limit = deadline::limit(&worker.config, keys.timeout, route.timeout);
+    let limit = deadline::limit(&worker.config, timeout, route.timeout);
     let call = Call {
         from: from.clone(),
         kept: worker.kept.keep(frame, has_alternatives),
@@ -111,11 +99,52 @@ pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now
         started: now,
         deadline: now + limit,
         sent_at: 0,
-        serialization: keys.serialization,
+        serialization,
         attempts: 0,
         failures: Vec::new(),
     };
     send(worker, call, frame, now);
+}
+
+/// Where a request goes and what else its body says: remembered, or read.
+fn facts(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame) -> Result<Facts, CallError> {
+    let generation = worker.router.borrow_mut().generation();
+    let protocol = from.protocol();
+    let mut recent = from.recent.borrow_mut();
+    if let Some(facts) = recent.find(&**protocol, frame, generation) {
+        if from.side() == Side::Ingress {
+            facts.route = from.application(worker)?;
+        }
+        return Ok(facts.clone());
+    }
+    let keys = protocol.route_keys(frame);
+    let route = match from.side() {
+        Side::Egress => worker
+            .router
+            .borrow_mut()
+            .service(&worker.pools, protocol, &keys, frame)?,
+        Side::Ingress => from.application(worker)?,
+    };
+    let is_callback = match &keys {
+        Ok(keys) => keys.pins_connection,
+        Err(RouteKeysError::Opaque { pins_connection, .. }) => *pins_connection,
+        Err(RouteKeysError::Malformed { .. }) => false,
+    };
+    if is_callback {
+        from.pin();
+    }
+    let is_read = keys.is_ok();
+    let keys = keys.unwrap_or_default();
+    let facts = Facts {
+        route,
+        generation,
+        timeout: keys.timeout,
+        serialization: keys.serialization,
+    };
+    if is_read && !is_callback {
+        recent.remember(&**protocol, frame, facts.clone());
+    }
+    Ok(facts)
 }
 
 /// Sends a call to an instance that was not tried yet.

@@ -2,7 +2,7 @@
 //! The call path. Files in the order that data passes:
 //!
 //! `listener.rs` accepts and hands to a worker; `connection.rs` cuts frames (`wire.rs`, `frame_reader.rs`); `dispatch.rs`
-//! is the life of a call; `router.rs`, `balancer/` and `governance/` say where it goes and for how long; `upstream/` has
+//! is the life of a call; `recent.rs`, `router.rs`, `balancer/` and `governance/` say where it goes and for how long; `upstream/` has
 //! the connections to instances and the stream tables in which calls wait (`kept.rs`: with what); `reply.rs` answers; `write_buffer.rs` and
 //! `flush.rs` write. `worker.rs` is the thread around all of it. `callback.rs` is the way back for providers' requests.
 //!
@@ -20,6 +20,7 @@ mod frame_reader;
 mod governance;
 mod kept;
 mod listener;
+mod recent;
 mod reply;
 mod router;
 mod start;

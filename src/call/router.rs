@@ -244,7 +244,7 @@ impl Router {
     }
 
     /// A number that changes with the table.
-    fn generation(&mut self) -> u64 {
+    pub(super) fn generation(&mut self) -> u64 {
         let table = self.table.load();
         if !Arc::ptr_eq(table, &self.seen) {
             self.seen = table.clone();

@@ -241,7 +241,7 @@ impl Worker {
             reply::fail(self, call, &CallError::CallerGone, now);
         }
         for downstream in self.all_downstreams() {
-            downstream.tend(now);
+            downstream.tend(self, now);
             downstream.callbacks.expire(self, now);
         }
     }

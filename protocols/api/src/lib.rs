@@ -11,6 +11,7 @@
 
 mod error;
 mod frame;
+mod print;
 mod protocol;
 mod reply;
 mod route;
@@ -18,6 +19,7 @@ mod route;
 pub use bytes::{Bytes, BytesMut};
 pub use error::{DecodeError, RouteKeysError};
 pub use frame::{Decoded, Frame, FrameKind, StreamId};
+pub use print::KeyPrint;
 pub use protocol::{Pooling, Protocol, Sniff};
 pub use reply::{LocalReply, Outcome};
 pub use route::RouteKeys;

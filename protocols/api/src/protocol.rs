@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{DecodeError, Decoded, Frame, LocalReply, Outcome, RouteKeys, RouteKeysError, StreamId};
+use crate::{DecodeError, Decoded, Frame, KeyPrint, LocalReply, Outcome, RouteKeys, RouteKeysError, StreamId};
 
 /// Whether the first bytes of a connection are of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,21 @@ pub trait Protocol: Send + Sync + fmt::Debug + 'static {
     /// `Opaque` if the body is in a serialization that cannot be read, `Malformed` if it breaks its own rules. With
     /// `Opaque` the call still goes through where only one service is possible; with `Malformed` it is answered.
     fn route_keys<'f>(&self, request: &'f Frame) -> Result<RouteKeys<'f>, RouteKeysError>;
+
+    /// Remembers in `print` by which bytes a request with the same route keys as `request` can be told, and says whether it
+    /// did. Consumers repeat themselves: recognizing such bytes costs less than reading them. `print` may hold another
+    /// request's; bounded by the request's length.
+    fn print_keys(&self, request: &Frame, print: &mut KeyPrint) -> bool {
+        let _ = (request, print);
+        false
+    }
+
+    /// Whether [`route_keys`](Self::route_keys) would surely give for `request` what it gave for the request that was printed.
+    /// When in doubt it says no.
+    fn has_keys(&self, request: &Frame, print: &KeyPrint) -> bool {
+        let _ = (request, print);
+        false
+    }
 
     /// Writes `id` into a copy of a frame's head (`frame.head_len` bytes). A shorter slice is left alone.
     ///

@@ -8,7 +8,7 @@ use remora_hessian2::argument_count;
 use remora_protocol::RouteKeysError;
 
 use crate::jsonb::{Item, Jsonb, JsonbError};
-use crate::request::{Attached, Call, Value, is_generic};
+use crate::request::{Attached, Call, Key, Value, is_generic};
 
 /// # Errors
 /// `Malformed` when a length does not fit, `None` when the body holds a form of JSONB that is not known here.
@@ -62,9 +62,9 @@ fn attached<'b>(blob: &'b [u8], attached: &mut Attached<'b>) -> Result<(), Jsonb
     }
     while let Some(key) = jsonb.key()? {
         let item = jsonb.item()?;
-        if Attached::wants(key.as_bytes()) {
+        if let Some(key) = Key::of(key.as_bytes()) {
             attached.put(
-                key.as_bytes(),
+                key,
                 match item {
                     Item::Text(text) => Value::Text(text),
                     Item::Number(number) => Value::Number(number),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use remora_hessian2::{Entry, Text, Walk, WalkError, argument_count};
 use remora_protocol::RouteKeysError;
 
-use crate::request::{Attached, Call, Value, is_generic};
+use crate::request::{Attached, Call, Key, Value, is_generic};
 
 pub(crate) fn read(body: &[u8]) -> Result<Call<'_>, RouteKeysError> {
     let mut walk = Walk::new(body);
@@ -57,7 +57,7 @@ fn generic_method<'b>(walk: &mut Walk<'b>, call: &mut Call<'b>) -> Result<(), Wa
 }
 
 fn put<'b>(attached: &mut Attached<'b>, entry: &Entry<'b>) {
-    let Some(key) = entry.key.as_ascii().filter(|key| Attached::wants(key)) else {
+    let Some(key) = entry.key.as_ascii().and_then(Key::of) else {
         return;
     };
     let value = match (entry.value, entry.number) {

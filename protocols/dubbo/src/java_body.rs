@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use remora_hessian2::argument_count;
 
-use crate::request::{Attached, Call, Value, is_generic};
+use crate::request::{Attached, Call, Key, Value, is_generic};
 use crate::serialization as id;
 
 /// `None` if the body has another shape than Dubbo gives it, or names its group in a way that cannot be followed.
@@ -71,12 +71,16 @@ fn entries(mut map: Bytes<'_>) -> Option<Attached<'_>> {
         let Item::Text(key) = map.item()? else {
             return None;
         };
-        match map.item()? {
-            Item::Text(value) => attached.put(key.as_bytes(), Value::Text(value)),
-            Item::Null => attached.put(key.as_bytes(), Value::Other),
+        let item = map.item()?;
+        let Some(which) = Key::of(key.as_bytes()) else {
+            continue;
+        };
+        match item {
+            Item::Text(value) => attached.put(which, Value::Text(value)),
+            Item::Null => attached.put(which, Value::Other),
             // The same string as another one before it: of the names, interface and path repeat the service.
             Item::SeenBefore if matches!(&*key, "group" | "version") => return None,
-            Item::SeenBefore => attached.put(key.as_bytes(), Value::Other),
+            Item::SeenBefore => attached.put(which, Value::Other),
         }
     }
     (map.rest == [END_OF_OBJECT] && attached.names_a_service()).then_some(attached)

@@ -29,8 +29,8 @@ mod status;
 mod text;
 
 use remora_protocol::{
-    Bytes, BytesMut, DecodeError, Decoded, Frame, LocalReply, Outcome, Protocol, RouteKeys, RouteKeysError, Sniff,
-    StreamId,
+    Bytes, BytesMut, DecodeError, Decoded, Frame, KeyPrint, LocalReply, Outcome, Protocol, RouteKeys, RouteKeysError,
+    Sniff, StreamId,
 };
 
 pub use call::{Answer, CallError, StringCall, answer, exception_reply, null_reply, string_arguments, string_reply};
@@ -57,6 +57,14 @@ impl Protocol for Dubbo {
 
     fn route_keys<'f>(&self, request: &'f Frame) -> Result<RouteKeys<'f>, RouteKeysError> {
         request::route_keys(request)
+    }
+
+    fn print_keys(&self, request: &Frame, print: &mut KeyPrint) -> bool {
+        request::print_keys(request, print)
+    }
+
+    fn has_keys(&self, request: &Frame, print: &KeyPrint) -> bool {
+        request::has_keys(request, print)
     }
 
     fn restamp(&self, head: &mut [u8], id: StreamId) {

@@ -9,33 +9,61 @@ use std::borrow::Cow;
 
 use remora_hessian2::{Walk, argument_count};
 
-use crate::request::{Attached, Call, Value, is_generic};
+use crate::request::{Attached, Call, Key, Value, is_generic};
 
 /// What the body says, if it is of the usual shape.
 pub(crate) fn read(body: &[u8]) -> Option<Call<'_>> {
     let mut cursor = Cursor { rest: body };
-    cursor.ascii()?;
-    let service = cursor.text()?;
-    let version = cursor.text()?;
-    let method = cursor.text()?;
-    let descriptor = cursor.text()?;
-    if is_generic(method, descriptor) {
-        return None;
-    }
-    let arguments = match descriptor {
-        "" => 0,
-        "Ljava/lang/String;" => 1,
-        other => argument_count(other).ok()?,
-    };
-    cursor.skip_arguments(arguments)?;
+    let front = cursor.front()?;
+    cursor.skip_arguments(front.arguments)?;
     let mut call = Call {
-        service: Some(Cow::Borrowed(service)),
-        version: Some(Cow::Borrowed(version)),
-        method: Cow::Borrowed(method),
+        service: Some(Cow::Borrowed(front.service)),
+        version: Some(Cow::Borrowed(front.version)),
+        method: Cow::Borrowed(front.method),
         ..Call::default()
     };
-    cursor.attachments(&mut call.attached, [service, version])?;
+    cursor.attachments(&mut call.attached, [front.service, front.version])?;
     Some(call)
+}
+
+/// A body of the usual shape, around its arguments.
+#[derive(Debug)]
+pub(crate) struct Parts<'b> {
+    pub(crate) front: &'b [u8],
+    pub(crate) arguments: u64,
+    pub(crate) back: &'b [u8],
+}
+
+/// The parts of a body that [`read`] can read.
+pub(crate) fn parts(body: &[u8]) -> Option<Parts<'_>> {
+    read(body)?;
+    let mut cursor = Cursor { rest: body };
+    let arguments = cursor.front()?.arguments;
+    let front = body.get(..body.len() - cursor.rest.len())?;
+    cursor.skip_arguments(arguments)?;
+    Some(Parts {
+        front,
+        arguments,
+        back: cursor.rest,
+    })
+}
+
+/// What follows that many arguments.
+#[inline]
+pub(crate) fn behind_arguments(arguments_and_rest: &[u8], count: u64) -> Option<&[u8]> {
+    let mut cursor = Cursor {
+        rest: arguments_and_rest,
+    };
+    cursor.skip_arguments(count)?;
+    Some(cursor.rest)
+}
+
+/// The values before the arguments.
+struct Front<'b> {
+    service: &'b str,
+    version: &'b str,
+    method: &'b str,
+    arguments: u64,
 }
 
 struct Cursor<'b> {
@@ -73,7 +101,30 @@ impl<'b> Cursor<'b> {
         std::str::from_utf8(self.ascii()?).ok()
     }
 
-    fn skip_arguments(&mut self, count: usize) -> Option<()> {
+    fn front(&mut self) -> Option<Front<'b>> {
+        self.ascii()?;
+        let service = self.text()?;
+        let version = self.text()?;
+        let method = self.text()?;
+        let descriptor = self.text()?;
+        if is_generic(method, descriptor) {
+            return None;
+        }
+        let arguments = match descriptor {
+            "" => 0,
+            "Ljava/lang/String;" => 1,
+            other => u64::try_from(argument_count(other).ok()?).ok()?,
+        };
+        Some(Front {
+            service,
+            version,
+            method,
+            arguments,
+        })
+    }
+
+    #[inline]
+    fn skip_arguments(&mut self, count: u64) -> Option<()> {
         for left in (1..=count).rev() {
             let len = match *self.rest.first()? {
                 b'N' | b'T' | b'F' | 0x80..=0xbf | 0xd8..=0xef => 1,
@@ -85,7 +136,7 @@ impl<'b> Cursor<'b> {
                 _ => {
                     // No value before this one can be referred to or defines a class.
                     let mut walk = Walk::new(self.rest);
-                    walk.skip_many(left).ok()?;
+                    walk.skip_many(usize::try_from(left).ok()?).ok()?;
                     self.take(walk.position())?;
                     return Some(());
                 }
@@ -111,7 +162,7 @@ impl<'b> Cursor<'b> {
         }
         while *self.rest.first()? != b'Z' {
             let key = self.ascii()?;
-            if Attached::wants(key) {
+            if let Some(key) = Key::of(key) {
                 attached.put(key, Value::Text(Cow::Borrowed(self.text_or_one_of(known)?)));
             } else {
                 self.ascii()?;

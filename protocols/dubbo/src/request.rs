@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use remora_protocol::{Frame, FrameKind, RouteKeys, RouteKeysError};
+use remora_protocol::{Frame, FrameKind, KeyPrint, RouteKeys, RouteKeysError};
 
 use crate::head::Head;
 use crate::serialization as id;
@@ -47,6 +47,41 @@ pub(crate) fn route_keys(request: &Frame) -> Result<RouteKeys<'_>, RouteKeysErro
     }
 }
 
+/// Bodies in hessian2 of the usual shape: the values before the arguments, and all behind them.
+pub(crate) fn print_keys(request: &Frame, print: &mut KeyPrint) -> bool {
+    let Some(head) = Head::read(&request.wire) else {
+        return false;
+    };
+    let is_hessian2 = matches!(head.serialization(), id::HESSIAN2 | id::NATIVE_HESSIAN);
+    let Some(parts) = is_hessian2.then(|| quick::parts(request.body())).flatten() else {
+        return false;
+    };
+    print.tag = tag(head, parts.arguments);
+    print.front.clear();
+    print.front.extend_from_slice(parts.front);
+    print.back.clear();
+    print.back.extend_from_slice(parts.back);
+    true
+}
+
+pub(crate) fn has_keys(request: &Frame, print: &KeyPrint) -> bool {
+    let Some(head) = Head::read(&request.wire) else {
+        return false;
+    };
+    let arguments = print.tag >> 8;
+    tag(head, arguments) == print.tag
+        && request
+            .body()
+            .strip_prefix(&*print.front)
+            .and_then(|rest| quick::behind_arguments(rest, arguments))
+            .is_some_and(|back| back == print.back)
+}
+
+/// Flag and number of arguments; the flag says in which serialization they are.
+fn tag(head: Head, arguments: u64) -> u64 {
+    arguments << 8 | u64::from(head.flag)
+}
+
 /// What the values before the attachments, and the attachments, say.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Call<'f> {
@@ -78,26 +113,19 @@ pub(crate) enum Value<'f> {
 }
 
 impl<'f> Attached<'f> {
-    /// Whether the value of this key matters; asked before it is turned into a string.
-    #[inline]
-    pub(crate) fn wants(key: &[u8]) -> bool {
-        Key::of(key).is_some()
-    }
-
-    pub(crate) fn put(&mut self, key: &[u8], value: Value<'f>) {
+    pub(crate) fn put(&mut self, key: Key, value: Value<'f>) {
         let text = |value| match value {
             Value::Text(text) => Some(text),
             Value::Number(_) | Value::Other => None,
         };
-        match Key::of(key) {
-            Some(Key::Callback) => self.has_callback = true,
-            Some(Key::Timeout) => self.timeout = milliseconds(&value),
-            Some(Key::Interface) => self.interface = text(value),
-            Some(Key::Path) => self.path = text(value),
-            Some(Key::Group) => self.group = text(value),
-            Some(Key::Version) => self.version = text(value),
-            Some(Key::Caller) => self.caller = text(value),
-            None => {}
+        match key {
+            Key::Callback => self.has_callback = true,
+            Key::Timeout => self.timeout = milliseconds(&value),
+            Key::Interface => self.interface = text(value),
+            Key::Path => self.path = text(value),
+            Key::Group => self.group = text(value),
+            Key::Version => self.version = text(value),
+            Key::Caller => self.caller = text(value),
         }
     }
 
@@ -141,7 +169,7 @@ pub(crate) fn is_generic(method: &str, descriptor: &str) -> bool {
 
 /// Keys of attachments that matter.
 #[derive(Clone, Copy, Debug)]
-enum Key {
+pub(crate) enum Key {
     Interface,
     Path,
     Group,
@@ -155,19 +183,18 @@ enum Key {
 impl Key {
     /// By its length first: nearly all keys are none of these.
     #[inline]
-    fn of(key: &[u8]) -> Option<Self> {
-        let (known, found): (&[u8], _) = match key.len() {
-            4 => (b"path", Self::Path),
-            5 => (b"group", Self::Group),
-            7 if key.first() == Some(&b'v') => (b"version", Self::Version),
-            7 => (b"timeout", Self::Timeout),
-            9 => (b"interface", Self::Interface),
-            16 => (STUB_EVENT_KEY, Self::Callback),
-            18 if key.first() == Some(&b'r') => (b"remote.application", Self::Caller),
-            17.. => return key.starts_with(CALLBACK_KEY).then_some(Self::Callback),
-            _ => return None,
-        };
-        (key == known).then_some(found)
+    pub(crate) fn of(key: &[u8]) -> Option<Self> {
+        match key.len() {
+            4 if key == b"path" => Some(Self::Path),
+            5 if key == b"group" => Some(Self::Group),
+            7 if key == b"version" => Some(Self::Version),
+            7 if key == b"timeout" => Some(Self::Timeout),
+            9 if key == b"interface" => Some(Self::Interface),
+            16 if key == STUB_EVENT_KEY => Some(Self::Callback),
+            18 if key == b"remote.application" => Some(Self::Caller),
+            17.. if key.starts_with(CALLBACK_KEY) => Some(Self::Callback),
+            _ => None,
+        }
     }
 }
 

@@ -42,6 +42,7 @@ impl<T> StreamTable<T> {
     ///
     /// # Errors
     /// Gives the entry back when the table is full.
+    #[inline]
     pub fn insert(&mut self, value: T) -> Result<StreamId, T> {
         if self.len >= self.max {
             return Err(value);
@@ -62,6 +63,7 @@ impl<T> StreamTable<T> {
     }
 
     /// Removes and gives the entry of `id`; `None` for a late, repeated or unknown id.
+    #[inline]
     pub fn take(&mut self, id: StreamId) -> Option<T> {
         let mask = self.slots.len().wrapping_sub(1);
         let slot = self.slots.get_mut((id.0 as usize) & mask)?;
