@@ -101,7 +101,7 @@ const DEFAULT_SERIALIZATION: &str = "hessian2";
 pub(super) struct Router {
     table: Cache<SharedRoutes, Arc<RouteTable>>,
     /// By the protocol's name.
-    local: Vec<(&'static str, HashMap<ServiceKey, Known>)>,
+    local: HashMap<&'static str, HashMap<ServiceKey, Known>>,
     /// The table seen last, and how many were seen before it.
     seen: Arc<RouteTable>,
     generation: u64,
@@ -129,7 +129,7 @@ impl Router {
     pub(super) fn new(routes: &SharedRoutes) -> Self {
         Self {
             table: Cache::new(routes.clone()),
-            local: Vec::new(),
+            local: HashMap::new(),
             seen: routes.load_full(),
             generation: 0,
             cleaned_for: 0,
@@ -152,7 +152,7 @@ impl Router {
         let generation = self.generation();
         let name = protocol.name();
         if let Ok(keys) = keys
-            && let Some(local) = local_mut(&mut self.local, name)
+            && let Some(local) = self.local.get(name)
         {
             let key = KeyRef {
                 name: &keys.service,
@@ -167,10 +167,7 @@ impl Router {
             Ok(keys) => self.by_keys(keys)?,
             Err(error) => self.by_bytes(error, frame)?,
         };
-        let local = match local_mut(&mut self.local, name) {
-            Some(local) => local,
-            None => &mut self.local.push_mut((name, HashMap::new())).1,
-        };
+        let local = self.local.entry(name).or_default();
         if let Some(known) = local.get_mut(&source.key).filter(|known| known.route.is_of(&source)) {
             known.generation = generation;
             return Ok(known.route.clone());
@@ -231,7 +228,7 @@ impl Router {
         if generation == self.cleaned_for {
             return;
         }
-        for (_, local) in &mut self.local {
+        for local in self.local.values_mut() {
             local.retain(|key, known| {
                 let current = self.seen.route(&key.name, &key.group, &key.version);
                 let is_current = current.is_some_and(|route| known.route.is_of(route));
@@ -300,16 +297,6 @@ impl Router {
             }),
         }
     }
-}
-
-fn local_mut<'l>(
-    local: &'l mut [(&'static str, HashMap<ServiceKey, Known>)],
-    protocol: &'static str,
-) -> Option<&'l mut HashMap<ServiceKey, Known>> {
-    local
-        .iter_mut()
-        .find(|(name, _)| *name == protocol)
-        .map(|(_, local)| local)
 }
 
 fn by_name(table: &RouteTable) -> Vec<Named> {

@@ -178,9 +178,11 @@ mod tests {
 
     use proptest::prelude::*;
     use remora_hessian2::Encoder;
+    use remora_protocol::{Frame, FrameKind, KeyPrint, StreamId};
 
     use super::*;
-    use crate::hessian2_body;
+    use crate::head::{self, FLAG_REQUEST, FLAG_TWO_WAY, HEAD_LEN};
+    use crate::{hessian2_body, request};
 
     /// Bodies of captured requests.
     static CAPTURED: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(captured);
@@ -246,6 +248,33 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_recognized_has_the_same_keys(
+            which in any::<prop::sample::Index>(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 0..4),
+        ) {
+            let body = &which.get(&CAPTURED).1;
+            let mut other = body.clone();
+            for (at, byte, is_insert) in changes {
+                let at = at.index(other.len());
+                if is_insert { other.insert(at, byte) } else { other[at] = byte }
+            }
+            let frame = |body: &[u8]| Frame {
+                kind: FrameKind::Request,
+                stream_id: StreamId(1),
+                head_len: HEAD_LEN,
+                wire: head::frame(FLAG_REQUEST | FLAG_TWO_WAY | 2, 0, StreamId(1), body),
+            };
+            let (known, request) = (frame(body), frame(&other));
+            let mut print = KeyPrint::default();
+            if request::print_keys(&known, &mut print) {
+                prop_assert!(request::has_keys(&known, &print));
+                if request::has_keys(&request, &print) {
+                    prop_assert_eq!(request::route_keys(&request), request::route_keys(&known));
+                }
+            }
+        }
+
         #[test]
         fn whatever_it_reads_the_whole_grammar_reads_alike(
             which in any::<prop::sample::Index>(),

@@ -49,6 +49,42 @@ async fn a_service_nobody_follows_is_named_with_its_near_misses() {
 }
 
 #[tokio::test]
+async fn requests_that_a_connection_repeats_follow_the_routes() {
+    let path = Path::start(Config::default());
+    let (one, two, other) = (named("one").await, named("two").await, named("other").await);
+    let mut client = Peer::connect(path.egress).await;
+    path.route_endpoints(vec![("svc", vec![one]), ("other", vec![other])]);
+    for id in 0..3 {
+        assert_eq!(text(&client.call(&request(id, "svc", b"payload")).await), "one");
+        assert_eq!(text(&client.call(&request(id, "other", b"payload")).await), "other");
+    }
+    path.route_endpoints(vec![("svc", vec![two])]);
+    assert_eq!(text(&client.call(&request(4, "svc", b"payload")).await), "two");
+    let answer = client.call(&request(5, "other", b"payload")).await;
+    assert!(
+        text(&answer).contains("no application here follows other"),
+        "{}",
+        text(&answer)
+    );
+}
+
+#[tokio::test]
+async fn more_kinds_of_requests_than_are_remembered_all_go_where_they_should() {
+    let path = Path::start(Config::default());
+    let names: [&'static str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let mut routes = Vec::new();
+    for name in names {
+        routes.push((name, vec![named(name).await]));
+    }
+    path.route_endpoints(routes);
+    let mut client = Peer::connect(path.egress).await;
+    for id in 0..600 {
+        let name = names[(id * 7 % 13 % 12) as usize];
+        assert_eq!(text(&client.call(&request(id, name, b"payload")).await), name);
+    }
+}
+
+#[tokio::test]
 async fn an_empty_list_is_said_to_be_empty() {
     let path = Path::start(Config::default());
     path.route(&[("svc", &[])]);

@@ -14,8 +14,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use remora_protocol::{
-    Bytes, BytesMut, DecodeError, Decoded, Frame, FrameKind, LocalReply, Outcome, Protocol, RouteKeys, RouteKeysError,
-    Sniff, StreamId,
+    Bytes, BytesMut, DecodeError, Decoded, Frame, FrameKind, KeyPrint, LocalReply, Outcome, Protocol, RouteKeys,
+    RouteKeysError, Sniff, StreamId,
 };
 
 #[derive(Debug)]
@@ -152,6 +152,19 @@ impl Protocol for Mini {
             }
         }
         Ok(keys)
+    }
+
+    fn print_keys(&self, request: &Frame, print: &mut KeyPrint) -> bool {
+        let body = request.body();
+        let Some(end) = body.iter().position(|b| *b == b'\n') else {
+            return false;
+        };
+        print.front = body[..=end].to_vec();
+        true
+    }
+
+    fn has_keys(&self, request: &Frame, print: &KeyPrint) -> bool {
+        request.body().starts_with(&print.front)
     }
 
     fn restamp(&self, head: &mut [u8], id: StreamId) {
