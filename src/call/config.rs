@@ -50,7 +50,7 @@ pub struct Config {
     pub write_cap: ByteSize,
     /// Time without any progress in writing to a peer after which its connection is closed.
     pub write_stall: Span,
-    /// Time without a further byte of a frame that has begun, after which its connection is closed.
+    /// Time in which a frame that has begun must be whole, or have grown by 1 KiB; its connection is closed otherwise.
     pub frame_stall: Span,
     /// Upstream connections without a call for this long are closed.
     pub idle_close: Span,

@@ -65,6 +65,12 @@ impl FrameReader {
         !self.rest.is_empty() || self.skip > 0
     }
 
+    /// Whether the frame that has begun is the one that had begun before the last `read` bytes came.
+    pub(super) fn is_same_frame(&self, read: usize) -> bool {
+        // Had one ended meanwhile, what is kept would be of this read only.
+        self.rest.len() > read || self.skip > 0
+    }
+
     /// Reads once. `None` when the peer has closed.
     pub(super) fn poll_fill(
         &mut self,

@@ -52,7 +52,9 @@ pub(super) struct Wire {
     /// Wires that wait until this one has written.
     waiters: RefCell<Vec<Rc<Wire>>>,
     stalled_since: Cell<Option<Instant>>,
+    /// Since when the frame that has begun has not grown by [`FRAME_PROGRESS`], and the bytes that had been read then.
     mid_frame_since: Cell<Option<Instant>>,
+    mid_frame_bytes: Cell<u64>,
     last_read: Cell<Instant>,
     probes: Cell<u32>,
     probed_at: Cell<Instant>,
@@ -107,6 +109,7 @@ impl Wire {
             waiters: RefCell::default(),
             stalled_since: Cell::new(None),
             mid_frame_since: Cell::new(None),
+            mid_frame_bytes: Cell::new(0),
             last_read: Cell::new(now),
             probes: Cell::new(0),
             probed_at: Cell::new(now),
@@ -167,9 +170,20 @@ impl Wire {
 
     /// Gives the rest of an input back.
     pub(super) fn put_back(&self, reader: &mut FrameReader, input: Input) {
+        let read = input.read;
         reader.put_back(input, &self.io.read_buffer);
-        let since = reader.is_mid_frame().then(|| self.last_read.get());
-        self.mid_frame_since.set(since);
+        self.mark_progress(reader, read);
+    }
+
+    /// A byte now and then is no progress: a frame must get somewhere.
+    fn mark_progress(&self, reader: &FrameReader, read: usize) {
+        let is_same = reader.is_same_frame(read) && self.mid_frame_since.get().is_some();
+        let grown = self.bytes_in.get().saturating_sub(self.mid_frame_bytes.get());
+        if !is_same || grown >= FRAME_PROGRESS {
+            let since = reader.is_mid_frame().then(|| self.last_read.get());
+            self.mid_frame_since.set(since);
+            self.mid_frame_bytes.set(self.bytes_in.get());
+        }
     }
 
     /// Waits until this wire is closed from elsewhere; for readers with nothing left to read.
@@ -431,6 +445,8 @@ fn poll_write(stream: &mut TcpStream, out: &WriteBuffer, cx: &mut Context<'_>) -
 const FLUSH_EARLY: usize = 64 << 10;
 /// Slices handed to one vectored write.
 const SLICES_MAX: usize = 32;
+/// Bytes that a frame must grow by within `frame_stall`: 34 bytes a second with the default, less than any real link has.
+const FRAME_PROGRESS: u64 = 1024;
 
 /// Why a connection was closed; a metric label and a log field. The labels are `CLOSE_REASONS`, in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Peers that do not read, and those beside them.
 
+use std::time::Duration;
+
 use remora_protocol::{FrameKind, Protocol, StreamId};
 use tokio::io::AsyncWriteExt;
 
@@ -185,6 +187,38 @@ async fn a_frame_that_stops_half_way_is_given_up() {
     let mut idle = Peer::connect(path.egress).await;
     let answer = idle.call(&whole).await;
     assert_eq!(text(&answer), "payload");
+}
+
+#[tokio::test]
+async fn a_byte_now_and_then_keeps_no_frame_alive() {
+    let path = Path::start(Config {
+        frame_stall: ms(300),
+        ..Config::default()
+    });
+    path.route(&[("svc", &[Provider::new().await.echo()])]);
+    let mut client = Peer::connect(path.egress).await;
+    // Whole frames one byte at a time are fine for as long as each is whole in time.
+    let whole = request(1, "svc", b"");
+    let mut ticks = tokio::time::interval(Duration::from_millis(1));
+    for _ in 0..10 {
+        for byte in whole.wire.iter() {
+            client.stream.write_all(&[*byte]).await.unwrap();
+            ticks.tick().await;
+        }
+        assert_eq!(text(&client.next().await.unwrap()), "");
+    }
+    let long = request(2, "svc", &[b'x'; 4000]);
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let dripping = async {
+        for byte in long.wire.iter() {
+            ticks.tick().await;
+            if client.stream.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+        }
+    };
+    let counted = until("counted", || path.sum(|s| s.closed("frame_stalled")) == 1);
+    tokio::select! { () = dripping => panic!("all of it was taken") , () = counted => {} }
 }
 
 #[tokio::test]
