@@ -12,6 +12,7 @@ import heapq
 import itertools
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -216,6 +217,20 @@ def stop_registry(driver, _):
     return driver.random.uniform(3, 14), again, ""
 
 
+@_area("registry")
+def empty_registry(driver, _):
+    """E7: it comes back without its data."""
+    driver.is_registry_up = False
+    driver.shop.keeper.stop()
+
+    def again():
+        shutil.rmtree(driver.shop.keeper.data / "version-2")
+        driver.shop.keeper.start()
+        driver.registry_since, driver.is_registry_up = time.time(), True
+
+    return driver.random.uniform(2, 8), again, ""
+
+
 @_area("zk")
 def cut_off_registry(driver, host):
     """E8, one way or both."""
@@ -282,7 +297,7 @@ def send_crowd(driver, host):
 
 
 KINDS = [(kill_remora, PROVIDERS), (kill_remora, CONSUMERS), (stop_remora, PROVIDERS + CONSUMERS), (kill_app, PROVIDERS), (freeze_app, PROVIDERS),
-         (end_app, PROVIDERS), (stop_registry, ("zookeeper",)), (cut_off_registry, PROVIDERS + CONSUMERS), (shake_registry, PROVIDERS + CONSUMERS),
+         (end_app, PROVIDERS), (stop_registry, ("zookeeper",)), (empty_registry, ("zookeeper",)), (cut_off_registry, PROVIDERS + CONSUMERS), (shake_registry, PROVIDERS + CONSUMERS),
          (break_calls, ("p1", "p2")), (slow_calls, ("p1", "p2")), (send_crowd, PROVIDERS + CONSUMERS)]
 
 
