@@ -2,6 +2,7 @@
 //! Health, metrics, catalog and configuration over HTTP, on loopback unless told otherwise.
 
 mod client;
+mod guard;
 mod server;
 mod views;
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The HTTP server. GET `/livez /readyz /metrics /catalog /connections /config`, POST `/drain`.
 //!
-//! Bounded: connections, header time, header size; bodies are not read. Names in `Host` are refused where the answer
-//! tells about the catalog or the request changes something, so that no web page can reach it through a browser.
+//! Bounded: connections, header time, header size; bodies are not read. Of connections that say nothing, the longest
+//! silent makes way. Names in `Host` are refused where the answer tells about the catalog or the request changes something,
+//! so that no web page can reach it through a browser; who may change something is in `guard.rs`.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -17,16 +18,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use remora_registry::places::{Place, Places};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info};
+use tracing::debug;
 
+use super::guard::{Ends, Guard};
 use super::{AdminError, Views};
 use crate::lifecycle::StopKind;
 
-/// Health checks, scrapes and a few people; beyond that new connections wait for the end of one.
+/// Health checks, scrapes and a few people; beyond that silent connections make way, and new ones wait for the others.
 const MAX_CONNECTIONS: usize = 64;
 /// A client that says nothing is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,21 +72,30 @@ impl Admin {
 
     /// Serves until `closing` is cancelled.
     pub async fn serve(self, views: Arc<Views>, closing: CancellationToken) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::new(MAX_CONNECTIONS);
         let connections = TaskTracker::new();
+        let port = self.local_addr().map_or(0, |addr| addr.port());
+        let (guard, reader) = Guard::new(port, MAX_CONNECTIONS);
+        connections.spawn(reader.run());
+        let site = Arc::new(Site { views, guard });
         let accept = async {
             loop {
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                    return;
-                };
                 match self.listener.accept().await {
                     Ok((stream, peer)) => {
-                        let exchange = serve_connection(stream, Arc::clone(&views), closing.clone());
+                        if places.is_full() {
+                            // Those accepted before may have said something by now.
+                            yield_now().await;
+                        }
+                        let place = Arc::new(places.wait().await);
+                        let site = Arc::clone(&site);
+                        let closing = closing.clone();
                         connections.spawn(async move {
-                            if let Err(error) = exchange.await {
-                                debug!(%peer, %error, "admin connection ended");
+                            tokio::select! {
+                                done = serve_connection(stream, peer, site, &place, closing) => if let Err(error) = done {
+                                    debug!(%peer, %error, "admin connection ended");
+                                },
+                                () = place.must_go() => debug!(%peer, "silent admin connection closed, others need its place"),
                             }
-                            drop(place);
                         });
                     }
                     Err(error) => {
@@ -94,20 +106,33 @@ impl Admin {
             }
         };
         closing.run_until_cancelled(accept).await;
+        drop(site);
         connections.close();
         connections.wait().await;
     }
 }
 
+/// What answers come from.
+pub(super) struct Site {
+    pub(super) views: Arc<Views>,
+    pub(super) guard: Guard,
+}
+
 async fn serve_connection(
     stream: TcpStream,
-    views: Arc<Views>,
+    peer: SocketAddr,
+    site: Arc<Site>,
+    place: &Arc<Place>,
     closing: CancellationToken,
 ) -> Result<(), hyper::Error> {
+    let local = stream.local_addr().unwrap_or(peer);
+    let ends = Ends { peer, local };
     let service = service_fn(move |request: Request<Incoming>| {
-        let views = Arc::clone(&views);
+        let (site, place) = (Arc::clone(&site), Arc::clone(place));
         async move {
-            let answer = answer(request.method(), request.uri().path(), request.headers(), &views).await;
+            place.is_at_work();
+            let answer = answer(request.method(), request.uri().path(), request.headers(), ends, &site).await;
+            place.is_silent();
             Ok::<_, Infallible>(answer)
         }
     });
@@ -129,7 +154,14 @@ async fn serve_connection(
     }
 }
 
-pub(super) async fn answer(method: &Method, path: &str, headers: &HeaderMap, views: &Views) -> Response<Full<Bytes>> {
+pub(super) async fn answer(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    ends: Ends,
+    site: &Site,
+) -> Response<Full<Bytes>> {
+    let views = &*site.views;
     let allowed = match path {
         "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/config" | "/" => Method::GET,
         "/drain" => Method::POST,
@@ -147,6 +179,11 @@ pub(super) async fn answer(method: &Method, path: &str, headers: &HeaderMap, vie
         let why = "Host must be an IP address or localhost, and Origin must be absent or the same\n";
         return text(StatusCode::FORBIDDEN, why.to_owned());
     }
+    if allowed == Method::POST
+        && let Err(forbidden) = site.guard.check(path, ends, headers).await
+    {
+        return text(StatusCode::FORBIDDEN, format!("{path}: {forbidden}\n"));
+    }
     match path {
         "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => readyz(headers, views),
@@ -155,7 +192,6 @@ pub(super) async fn answer(method: &Method, path: &str, headers: &HeaderMap, vie
         "/connections" => json(StatusCode::OK, &(views.connections)().await),
         "/config" => typed(StatusCode::OK, "application/yaml; charset=utf-8", views.config.clone()),
         "/drain" => {
-            info!("drain asked for over the admin port");
             views.stop.ask(StopKind::ForGood);
             text(StatusCode::ACCEPTED, "draining\n".to_owned())
         }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use http_body_util::BodyExt;
 use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::server::answer;
+use super::guard::{Ends, Guard};
+use super::server::{Site, answer};
 use super::*;
 use crate::lifecycle::{Readiness, Stop};
 
@@ -35,6 +38,22 @@ fn headers(host: &str, origin: Option<&str>) -> HeaderMap {
         headers.insert(ORIGIN, HeaderValue::from_str(origin).unwrap());
     }
     headers
+}
+
+fn site(views: Views) -> Site {
+    let (guard, _) = Guard::new(15020, 1);
+    Site {
+        views: Arc::new(views),
+        guard,
+    }
+}
+
+/// Ends of a connection that no process here has.
+fn nobody() -> Ends {
+    Ends {
+        peer: "127.0.0.1:9".parse().unwrap(),
+        local: "127.0.0.1:15020".parse().unwrap(),
+    }
 }
 
 #[tokio::test]
@@ -85,7 +104,8 @@ async fn every_page_answers_and_a_drain_makes_unready() {
 #[tokio::test]
 async fn a_page_of_a_foreign_site_reaches_nothing_but_health_and_metrics() {
     let stop = Stop::new();
-    let views = views(&stop);
+    let site = site(views(&stop));
+    let ends = nobody();
     let foreign = [
         headers("evil.example:15020", None),
         headers("127.0.0.1:15020", Some("http://evil.example")),
@@ -98,22 +118,63 @@ async fn a_page_of_a_foreign_site_reaches_nothing_but_health_and_metrics() {
             (Method::GET, "/config"),
         ] {
             assert_eq!(
-                answer(&method, page, headers, &views).await.status(),
+                answer(&method, page, headers, ends, &site).await.status(),
                 StatusCode::FORBIDDEN,
                 "{page}"
             );
         }
         assert_eq!(
-            answer(&Method::GET, "/metrics", headers, &views).await.status(),
+            answer(&Method::GET, "/metrics", headers, ends, &site).await.status(),
             StatusCode::OK
         );
     }
     assert!(!stop.is_asked());
     for host in ["127.0.0.1:15020", "localhost:15020", "[::1]:15020", "10.0.0.5"] {
-        let answer = answer(&Method::GET, "/config", &headers(host, None), &views).await;
+        let answer = answer(&Method::GET, "/config", &headers(host, None), ends, &site).await;
         assert_eq!(answer.status(), StatusCode::OK, "{host}");
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "workers: 1\n");
     }
+}
+
+#[tokio::test]
+async fn nothing_is_changed_for_a_process_that_cannot_be_told() {
+    let stop = Stop::new();
+    let site = site(views(&stop));
+    let refused = answer(&Method::POST, "/drain", &headers("127.0.0.1", None), nobody(), &site).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let words = refused.into_body().collect().await.unwrap().to_bytes();
+    assert!(words.starts_with(b"/drain: the system does not tell"), "{words:?}");
+    assert!(!stop.is_asked());
+}
+
+#[tokio::test]
+async fn silent_connections_keep_nobody_from_the_health_page() {
+    let closing = CancellationToken::new();
+    let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = admin.local_addr().unwrap();
+    let server = tokio::spawn(admin.serve(Arc::new(views(&Stop::new())), closing.clone()));
+    let mut silent = Vec::new();
+    for n in 0..300_usize {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        if n % 2 == 0 {
+            stream.write_all(b"GET /livez HTT").await.unwrap();
+        }
+        silent.push(stream);
+    }
+    let begin = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(
+            Client::new(addr).ask(Method::GET, "/livez").await.unwrap().0,
+            StatusCode::OK
+        );
+    }
+    assert!(
+        begin.elapsed() < std::time::Duration::from_secs(4),
+        "the header timeout is 5 s: {:?}",
+        begin.elapsed()
+    );
+    closing.cancel();
+    server.await.unwrap();
 }
 
 #[test]

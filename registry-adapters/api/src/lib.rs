@@ -15,8 +15,11 @@ mod discovery;
 mod error;
 mod farewell;
 mod instance;
+pub mod peers;
+pub mod places;
 mod registry;
 mod rule;
+pub mod sealed;
 mod snapshot;
 
 use std::future::Future;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use remora_naming::sofa;
+use remora_registry::peers::User;
 use remora_registry::{Instance, Snapshot, Target};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::application::{Application, stamp};
 use crate::book::{Book, Caller, Table};
-use crate::error::{Refused, User};
+use crate::error::Refused;
 use crate::registration::{Key, Registration};
 use crate::stats::State;
 

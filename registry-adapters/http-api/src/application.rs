@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use remora_registry::peers::User;
 use remora_registry::{Instance, Lease, LeaseId, Target};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::config::Settings;
-use crate::error::User;
 use crate::registration::{Key, Registration};
 use crate::stats::State;
 use crate::store::{KeptApplication, KeptFollow, KeptRegistration};

@@ -9,15 +9,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use remora_registry::peers::{Sockets, User};
 use remora_registry::{Discovery, Lease, LeaseId, LeaseInfo};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::application::{Application, Configured, Place};
 use crate::config::Settings;
-use crate::error::User;
 use crate::registration::{Key, Registration};
-use crate::sockets::Sockets;
 use crate::stats::{State, Stats};
 use crate::store::Content;
 

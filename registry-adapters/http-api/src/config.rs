@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use remora_registry::peers::Access;
+
 /// Settings that both doors have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where applications connect.
     pub listen: SocketAddr,
+    /// Who may use the door at all.
+    pub access: Access,
     /// Further applications of this host, each with an address of its own; the door listens there, too, at the port of
     /// `listen`. An application that is not named here is told by `listen`.
     pub applications: Vec<Application>,
@@ -29,11 +33,11 @@ pub struct Settings {
     pub forget_after: Duration,
     /// How long the services that an application follows are followed after its last sign of life.
     pub forget_follows_after: Duration,
-    /// Connections at a time; more wait.
+    /// Connections at a time; beyond it silent ones make way, and new ones wait for the others.
     pub max_connections: usize,
     /// Longest body of a request, in bytes.
     pub max_body_bytes: usize,
-    /// Registrations and follows that are kept at a time, each.
+    /// Registrations and follows that are kept at a time, each, for one user.
     pub max_entries: usize,
 }
 
@@ -42,6 +46,7 @@ impl Settings {
     pub fn at(port: u16, egress_port: u16, protocol: &str, app_port: u16) -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], port)),
+            access: Access::default(),
             applications: Vec::new(),
             ports: BTreeMap::from([(protocol.to_owned(), app_port)]),
             host_names: Vec::new(),

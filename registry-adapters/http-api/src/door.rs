@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use remora_registry::peers::{Gate, PROC_NET, Users};
 use remora_registry::{Discovery, FacadeError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -17,10 +18,8 @@ use crate::error::Refused;
 use crate::heartbeat;
 use crate::listen;
 use crate::server::{Api, Call, Server};
-use crate::sockets::PROC_NET;
 use crate::stats::Stats;
 use crate::store::Store;
-use crate::users::Users;
 use crate::watch::Watch;
 
 /// What one door has of its own.
@@ -129,6 +128,7 @@ impl Door {
         });
         let server = Server {
             door: name,
+            gate: Gate::new(name, self.settings.access.clone(), users.clone()),
             settings: self.settings,
             names_setting: self.traits.names_setting,
             api: api(Arc::clone(&desk)),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  application --HTTP--> server.rs --> mesh/api.rs, dubbod/api.rs --> accept.rs, book.rs --publish_kept, follow--> Discovery
-//!                        users.rs: whose process asks                  |  ^
+//!                                                                      |  ^
 //!                                                      store.rs: disk <-  `- watch.rs: open and closed ports, leases
 //! ```
 //! Neither API says twice what it wants, and neither has a session. So what an application wants is accepted at once,
@@ -18,17 +18,14 @@ mod config;
 mod door;
 pub mod dubbod;
 mod error;
-mod file;
 mod heartbeat;
 mod listen;
 mod liveness;
 pub mod mesh;
 mod registration;
 mod server;
-mod sockets;
 mod stats;
 mod store;
-mod users;
 mod watch;
 
 pub use config::{Application, Settings};

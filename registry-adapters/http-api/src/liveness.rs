@@ -11,12 +11,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use remora_registry::peers;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::registration::Look;
-use crate::sockets;
 
 /// Looks at ports of this host.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl Liveness {
             return BTreeMap::new();
         }
         let dir = self.proc_net.clone();
-        let listed = tokio::task::spawn_blocking(move || sockets::listeners(&dir).ok()).await;
+        let listed = tokio::task::spawn_blocking(move || peers::listeners(&dir).ok()).await;
         let listed: Option<HashMap<u16, u32>> = listed.ok().flatten();
         let user = |port: u16| listed.as_ref().and_then(|listed| listed.get(&port)).copied();
         let mut looks = BTreeMap::new();
@@ -91,7 +91,7 @@ mod tests {
     #[tokio::test]
     async fn an_open_port_is_open_and_a_closed_one_is_closed_with_and_without_a_table() {
         let nothing = tempfile::tempdir().unwrap();
-        for dir in [PathBuf::from(sockets::PROC_NET), nothing.path().to_owned()] {
+        for dir in [PathBuf::from(peers::PROC_NET), nothing.path().to_owned()] {
             let liveness = Liveness::new(dir);
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
@@ -119,7 +119,7 @@ mod tests {
         let by_connection = Liveness::new(nothing.path().to_owned());
         assert_eq!(look(&by_connection, addr.port(), true).await, Look::Unclear);
         if cfg!(target_os = "linux") {
-            let by_table = Liveness::new(sockets::PROC_NET.into());
+            let by_table = Liveness::new(peers::PROC_NET.into());
             assert!(matches!(look(&by_table, addr.port(), true).await, Look::Open(Some(_))));
         }
     }

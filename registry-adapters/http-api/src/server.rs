@@ -2,7 +2,7 @@
 //! HTTP for both doors: who may ask, and how much.
 //!
 //! A connection carries one request and is closed, as both clients expect. Bounded: connections, head, body, and the time
-//! for each. A request with an `Origin`, or a GET that a page caused, is a web page's, and one whose `Host` is a foreign name got here by a name that
+//! for each; of connections without a whole request the oldest makes way. A request with an `Origin`, or a GET that a page caused, is a web page's, and one whose `Host` is a foreign name got here by a name that
 //! was made to point at this host; both are refused.
 
 use std::convert::Infallible;
@@ -18,9 +18,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use remora_registry::peers::{Gate, Users};
+use remora_registry::places::{Place, Places};
 use remora_registry::{BoxFuture, FacadeError};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,8 +32,7 @@ use crate::application::Configured;
 use crate::book::Caller;
 use crate::config::Settings;
 use crate::error::Refused;
-use crate::stats::{Raised, Stats};
-use crate::users::Users;
+use crate::stats::{Raised, Refusal, Stats};
 
 /// What a door answers.
 pub(crate) trait Api: Send + Sync + 'static {
@@ -64,6 +65,7 @@ pub(crate) struct Server {
     /// The key of the configuration for further names of `Host`.
     pub(crate) names_setting: &'static str,
     pub(crate) api: Arc<dyn Api>,
+    pub(crate) gate: Gate,
     pub(crate) users: Users,
     pub(crate) stats: Arc<Stats>,
 }
@@ -71,7 +73,7 @@ pub(crate) struct Server {
 impl Server {
     /// Serves on every listener until `drain`, then lets the requests at hand end.
     pub(crate) async fn run(self, listeners: Vec<TcpListener>, drain: CancellationToken) -> Result<(), FacadeError> {
-        let places = Arc::new(Semaphore::new(self.settings.max_connections));
+        let places = Places::new(self.settings.max_connections);
         let server = Arc::new(self);
         let tasks = TaskTracker::new();
         for listener in listeners {
@@ -82,7 +84,7 @@ impl Server {
             let accept = accept(
                 Arc::clone(&server),
                 listener,
-                Arc::clone(&places),
+                places.clone(),
                 tasks.clone(),
                 drain.clone(),
             );
@@ -94,13 +96,17 @@ impl Server {
         Ok(())
     }
 
-    async fn exchange(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, drain: CancellationToken) {
+    async fn exchange(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place, drain: CancellationToken) {
         let _open = Raised::new(Arc::clone(&self.stats), |stats| &stats.connections);
         let local = stream.local_addr().unwrap_or(self.settings.listen);
+        if self.gate.admit(peer, local).await.is_err() {
+            return self.stats.count_refused(Refusal::Peer);
+        }
         let server = Arc::clone(&self);
+        let speaker = &place;
         let service = service_fn(move |request| {
             let server = Arc::clone(&server);
-            async move { Ok::<_, Infallible>(server.answer(request, peer, local).await) }
+            async move { Ok::<_, Infallible>(server.answer(request, peer, local, speaker).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -111,6 +117,7 @@ impl Server {
         tokio::pin!(connection);
         let done = tokio::select! {
             done = timeout(EXCHANGE_TIMEOUT, connection.as_mut()) => done,
+            () = place.must_go() => return debug!(registry = self.door, %peer, "silent connection closed, others need its place"),
             () = drain.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 timeout(DRAIN_TIMEOUT, connection).await
@@ -123,9 +130,15 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, local: SocketAddr) -> Response<Full<Bytes>> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        place: &Place,
+    ) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
-        match self.accept(request, peer, local).await {
+        match self.accept(request, peer, local, place).await {
             Ok(body) => json(body),
             Err(refused) => {
                 self.stats.count_refused(refused.refusal());
@@ -142,7 +155,13 @@ impl Server {
         }
     }
 
-    async fn accept(&self, request: Request<Incoming>, peer: SocketAddr, local: SocketAddr) -> Result<String, Refused> {
+    async fn accept(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        place: &Place,
+    ) -> Result<String, Refused> {
         let (head, body) = request.into_parts();
         self.check_origin(&head.headers)?;
         let path = head.uri.path().to_owned();
@@ -158,6 +177,7 @@ impl Server {
         }
         let limit = self.settings.max_body_bytes;
         let body = read(body, limit).await?;
+        place.is_at_work();
         let (user, sockets) = self.users.of(peer, local).await;
         let caller = Caller {
             place: Configured::place_of(&self.settings, local.ip()),
@@ -210,22 +230,20 @@ impl Server {
 async fn accept(
     server: Arc<Server>,
     listener: tokio::net::TcpListener,
-    places: Arc<Semaphore>,
+    places: Places,
     tasks: TaskTracker,
     drain: CancellationToken,
 ) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                if places.is_full() {
+                    // Those accepted before may have said something by now.
+                    yield_now().await;
+                }
                 // A client that is refused never asks again, so one too many waits.
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                    return;
-                };
-                let exchange = Arc::clone(&server).exchange(stream, peer, drain.clone());
-                tasks.spawn(async move {
-                    exchange.await;
-                    drop(place);
-                });
+                let place = places.wait().await;
+                tasks.spawn(Arc::clone(&server).exchange(stream, peer, place, drain.clone()));
             }
             Err(error) => {
                 warn!(registry = server.door, %error, "accept failed");

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Why a request was refused; the labels are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// Its machine or user may not use the door.
+    Peer,
     /// `Host` is a name that is not allowed.
     Host,
     /// It came from a web page.
@@ -31,7 +33,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, in the order of [`Stats::refused`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
+        Self::Peer,
         Self::Host,
         Self::Origin,
         Self::Request,
@@ -47,6 +50,7 @@ impl Refusal {
     /// Metric label.
     pub fn reason(self) -> &'static str {
         match self {
+            Self::Peer => "peer",
             Self::Host => "host",
             Self::Origin => "origin",
             Self::Request => "request",

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use remora_registry::sealed::{self, FileError};
 use remora_registry::{Instance, Params, ServiceKey, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -17,7 +18,6 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::file::{self, FileError};
 use crate::registration::Key;
 use crate::stats::Stats;
 
@@ -156,7 +156,7 @@ impl Store {
 
     /// What a former run kept.
     pub(crate) fn read(&self) -> Content {
-        let content = file::read(&self.path, self.door, |error| {
+        let content = sealed::read(&self.path, self.door, |error| {
             error!(
                 registry = self.door,
                 reason = error.reason(),
@@ -168,7 +168,7 @@ impl Store {
             return Content::default();
         };
         serde_json::from_slice(&content).unwrap_or_else(|cause| {
-            file::set_aside(&self.path);
+            sealed::set_aside(&self.path);
             error!(registry = self.door, reason = "damaged", %cause, "registrations of the former run make no sense and were set aside; restart the applications");
             Content::default()
         })
@@ -222,7 +222,7 @@ impl Store {
                 path: path.clone(),
                 cause: error.into(),
             })?;
-            file::write(&path, door, &bytes)
+            sealed::write(&path, door, &bytes)
         });
         match written.await {
             Ok(Ok(())) => true,

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use remora_registry::peers::Sockets;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,7 +20,6 @@ use crate::application::{Place, stamp};
 use crate::book::{Book, Table};
 use crate::liveness::Liveness;
 use crate::registration::{Key, Look, Step};
-use crate::sockets::Sockets;
 use crate::stats::{State, Stats};
 
 /// How a door's applications are looked after.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whose process sent a request.
+//! Whose process is at the other end of a connection.
 //!
 //! The system's table is read after the connection was accepted, so that it has the connection, and once for all
 //! connections that wait at that moment: it may have very many lines.
@@ -14,18 +14,56 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::error::User;
-use crate::sockets::Sockets;
+use super::sockets::Sockets;
+
+/// Who is at the other end of a connection, as far as the system tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// A process of this user.
+    Uid(u32),
+    /// The system tells nothing about users; nothing is protected from it.
+    Unknown,
+    /// No process that the system knows: of another host, or gone already.
+    Elsewhere(SocketAddr),
+}
+
+impl User {
+    /// Whether this user may change what `owner` registered.
+    pub fn may_change(self, owner: Option<u32>) -> bool {
+        match (self, owner) {
+            (_, None) | (Self::Unknown | Self::Uid(0), _) => true,
+            (Self::Uid(uid), Some(owner)) => uid == owner,
+            (Self::Elsewhere(_), Some(_)) => false,
+        }
+    }
+
+    /// The user as an owner.
+    pub fn uid(self) -> Option<u32> {
+        match self {
+            Self::Uid(uid) => Some(uid),
+            Self::Unknown | Self::Elsewhere(_) => None,
+        }
+    }
+
+    /// In words.
+    pub fn label(self) -> String {
+        match self {
+            Self::Uid(uid) => format!("user {uid}"),
+            Self::Unknown => "an unknown user".to_owned(),
+            Self::Elsewhere(peer) => format!("{peer}, whose process is not on this host or gone,"),
+        }
+    }
+}
 
 /// Asks for users.
 #[derive(Clone, Debug)]
-pub(crate) struct Users {
+pub struct Users {
     asks: mpsc::Sender<oneshot::Sender<Option<Arc<Sockets>>>>,
 }
 
 /// Answers what [`Users`] asks.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub struct Reader {
     asks: mpsc::Receiver<oneshot::Sender<Option<Arc<Sockets>>>>,
     door: &'static str,
     dir: PathBuf,
@@ -35,7 +73,7 @@ pub(crate) struct Reader {
 
 impl Users {
     /// For a door that listens on `ports`; at most `places` connections ask at a time.
-    pub(crate) fn new(
+    pub fn new(
         door: &'static str,
         dir: PathBuf,
         ports: HashSet<u16>,
@@ -54,7 +92,7 @@ impl Users {
     }
 
     /// The user at the other end of a connection that was accepted already, and the sockets of the host.
-    pub(crate) async fn of(&self, peer: SocketAddr, door: SocketAddr) -> (User, Option<Arc<Sockets>>) {
+    pub async fn of(&self, peer: SocketAddr, door: SocketAddr) -> (User, Option<Arc<Sockets>>) {
         let first = self.look(peer, door).await;
         match first {
             // The kernel may leave a line out of a table that changes while it is read.
@@ -80,7 +118,7 @@ impl Users {
 
 impl Reader {
     /// Runs until every [`Users`] is gone.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut is_told = false;
         while let Some(first) = self.asks.recv().await {
             let mut answers = vec![first];
@@ -93,7 +131,7 @@ impl Reader {
                 Ok(Ok(sockets)) => Some(Arc::new(sockets)),
                 Ok(Err(cause)) => {
                     if !std::mem::replace(&mut is_told, true) {
-                        warn!(registry = self.door, %cause, "the system does not tell whose process calls, so registrations are not protected from other users of this host");
+                        warn!(registry = self.door, %cause, "the system does not tell whose process calls, so nothing is protected from other users of this host");
                     }
                     None
                 }

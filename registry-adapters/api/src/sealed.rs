@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The file in which a door keeps what applications wanted: one line `remora-<door> <version> <crc32 of the rest>`, then
-//! JSON.
+//! the content.
 //!
 //! Written to a neighbour, synced, renamed, so that a reader finds the old content or the new one; the content before the
 //! last one stays beside it. What does not check out is set aside, never read.
@@ -11,16 +11,28 @@ use std::path::{Path, PathBuf};
 
 /// The file could not be read or written.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FileError {
+pub enum FileError {
+    /// The system's error.
     #[error("{}: {cause}", .path.display())]
-    Io { path: PathBuf, cause: std::io::Error },
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// Its content is not what was written.
     #[error("{}: {why}", .path.display())]
-    Damaged { path: PathBuf, why: String },
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What gives it away.
+        why: String,
+    },
 }
 
 impl FileError {
     /// Short and fixed.
-    pub(crate) fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::Io { .. } => "io",
             Self::Damaged { .. } => "damaged",
@@ -28,8 +40,11 @@ impl FileError {
     }
 }
 
-/// Replaces the content.
-pub(crate) fn write(path: &Path, door: &str, content: &[u8]) -> Result<(), FileError> {
+/// Replaces the content of a door's file. Blocks until it is on disk.
+///
+/// # Errors
+/// `Io`; the former content stands then, or stands beside as `.old`.
+pub fn write(path: &Path, door: &str, content: &[u8]) -> Result<(), FileError> {
     let failed = |cause| FileError::Io {
         path: path.to_owned(),
         cause,
@@ -56,7 +71,7 @@ pub(crate) fn write(path: &Path, door: &str, content: &[u8]) -> Result<(), FileE
 
 /// The content; `None` if there is none. Damaged files are set aside and told to `tell`; the content before the last one
 /// is better than none.
-pub(crate) fn read(path: &Path, door: &str, mut tell: impl FnMut(&FileError)) -> Option<Vec<u8>> {
+pub fn read(path: &Path, door: &str, mut tell: impl FnMut(&FileError)) -> Option<Vec<u8>> {
     for path in [path.to_owned(), beside(path, "old")] {
         match read_one(&path, door) {
             Ok(Some(content)) => return Some(content),
@@ -73,7 +88,7 @@ pub(crate) fn read(path: &Path, door: &str, mut tell: impl FnMut(&FileError)) ->
 }
 
 /// Keeps a damaged file for people, out of the way.
-pub(crate) fn set_aside(path: &Path) {
+pub fn set_aside(path: &Path) {
     let _ = fs::rename(path, beside(path, "damaged"));
 }
 

@@ -17,11 +17,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 /// The directory with the tables.
-pub(crate) const PROC_NET: &str = "/proc/net";
+pub const PROC_NET: &str = "/proc/net";
 
 /// The sockets of this host at one moment, as far as a door cares.
 #[derive(Debug, Default)]
-pub(crate) struct Sockets {
+pub struct Sockets {
     /// User of each connection to a door: its own address, then the door's.
     callers: HashMap<(SocketAddr, SocketAddr), u32>,
     listeners: HashMap<u16, u32>,
@@ -33,7 +33,7 @@ impl Sockets {
     ///
     /// # Errors
     /// The system's: it tells nothing about sockets.
-    pub(crate) fn read(dir: &Path, door_ports: &HashSet<u16>, egress_port: u16) -> std::io::Result<Self> {
+    pub fn read(dir: &Path, door_ports: &HashSet<u16>, egress_port: u16) -> std::io::Result<Self> {
         let mut sockets = Self::default();
         each_row(dir, |row| {
             if row.is_listening {
@@ -49,17 +49,17 @@ impl Sockets {
     }
 
     /// User of the process that has the other end of a connection to the door.
-    pub(crate) fn caller(&self, peer: SocketAddr, door: SocketAddr) -> Option<u32> {
+    pub fn caller(&self, peer: SocketAddr, door: SocketAddr) -> Option<u32> {
         self.callers.get(&(canonical(peer), canonical(door))).copied()
     }
 
     /// User of the process that listens on this port, where an ingress would call it.
-    pub(crate) fn listener(&self, port: u16) -> Option<u32> {
+    pub fn listener(&self, port: u16) -> Option<u32> {
         self.listeners.get(&port).copied()
     }
 
     /// Addresses of the egress to which somebody is connected.
-    pub(crate) fn called(&self) -> &HashSet<IpAddr> {
+    pub fn called(&self) -> &HashSet<IpAddr> {
         &self.called
     }
 }
@@ -68,7 +68,7 @@ impl Sockets {
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn listeners(dir: &Path) -> std::io::Result<HashMap<u16, u32>> {
+pub fn listeners(dir: &Path) -> std::io::Result<HashMap<u16, u32>> {
     let mut listeners = HashMap::new();
     each_row(dir, |row| {
         if row.is_listening {
@@ -154,7 +154,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 }
 
 /// Java's sockets are IPv6 ones with IPv4 addresses.
-pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
