@@ -187,6 +187,8 @@ fn closed(stats: &DoorStats) -> Values {
                 ("malformed", load(&s.malformed)),
                 ("refused", load(&s.refused)),
                 ("slow_reader", load(&s.slow_readers)),
+                ("denied", load(&s.denied)),
+                ("made_way", load(&s.made_way)),
             ],
         ),
         DoorStats::Http(_) => Vec::new(),
@@ -197,6 +199,8 @@ fn closed(stats: &DoorStats) -> Values {
                 ("refused", load(&s.refused)),
                 ("slow_reader", load(&s.slow_readers)),
                 ("idle", load(&s.idle)),
+                ("denied", load(&s.denied)),
+                ("made_way", load(&s.made_way)),
             ],
         ),
     }

@@ -76,6 +76,7 @@ impl Site<'_> {
         let mut doors = Doors::default();
         if let (Door::On(door), Some(backend)) = (&entry.facades.zookeeper, &self.backend) {
             let mut settings = door.settings();
+            settings.access = self.config.access.settings();
             // Its nodes stay in the embedded server then; in the registry stands what Remora publishes.
             settings.keeps_publications = entry.registry.scheme() == "sofaregistry";
             let facade = ZookeeperFacade::bind(settings, Arc::clone(backend), &entry.name)?;
@@ -83,27 +84,25 @@ impl Site<'_> {
             doors.push("zookeeper", addrs, DoorStats::ZooKeeper(facade.stats()), facade);
         }
         if let Door::On(door) = &entry.facades.mesh {
-            let bound = MeshFacade::bind(
-                door.settings(self.egress_port("bolt")),
-                &self.state_dir(entry)?,
-                &entry.name,
-            );
+            let mut settings = door.settings(self.egress_port("bolt"));
+            settings.door.access = self.config.access.settings();
+            let bound = MeshFacade::bind(settings, &self.state_dir(entry)?, &entry.name);
             if let Some(facade) = self.bound("facades.mesh", door.addresses(), bound, &mut doors)? {
                 doors.push("mesh", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
             }
         }
         if let Door::On(door) = &entry.facades.dubbod {
-            let bound = DubbodFacade::bind(
-                door.settings(self.egress_port("dubbo")),
-                &self.state_dir(entry)?,
-                &entry.name,
-            );
+            let mut settings = door.settings(self.egress_port("dubbo"));
+            settings.door.access = self.config.access.settings();
+            let bound = DubbodFacade::bind(settings, &self.state_dir(entry)?, &entry.name);
             if let Some(facade) = self.bound("facades.dubbod", door.addresses(), bound, &mut doors)? {
                 doors.push("dubbod", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
             }
         }
         if let Door::On(door) = &entry.facades.sofaregistry {
-            let bound = SofaRegistryFacade::bind(door.settings(), self.sofaregistry.clone(), &entry.name);
+            let mut settings = door.settings();
+            settings.access = self.config.access.settings();
+            let bound = SofaRegistryFacade::bind(settings, self.sofaregistry.clone(), &entry.name);
             let addrs = vec![door.listen.0, door.session.0];
             if let Some(facade) = self.bound("facades.sofaregistry", addrs, bound, &mut doors)? {
                 let facade = facade.remember_in(&self.state_dir(entry)?);

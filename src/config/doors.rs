@@ -194,6 +194,7 @@ macro_rules! http_door {
             fn door(&self, egress_port: Option<u16>, default: Settings) -> Settings {
                 Settings {
                     listen: self.listen.0,
+                    access: default.access,
                     applications: self.applications.iter().map(DoorApplication::settings).collect(),
                     ports: default.ports.into_iter().chain(self.app_ports.clone()).collect(),
                     host_names: self.host_names.clone(),
@@ -362,6 +363,7 @@ impl SofaRegistryDoor {
         sofaregistry::Config {
             listen: self.listen.0,
             session: self.session.0,
+            access: sofaregistry::Config::default().access,
             grace: self.grace.0,
             idle_limit: self.idle_limit.0,
             first_list_wait: self.first_list_wait.0,

@@ -4,6 +4,7 @@
 //! The file comes first, then `REMORA_<KEY>` of the environment, then the command line. Each part of the proxy owns its
 //! keys; this room puts them together and says file, line and key when something is wrong.
 
+mod access;
 mod check;
 mod data_dir;
 mod doors;
@@ -16,6 +17,7 @@ mod registry_url;
 mod serves;
 mod value;
 
+pub use access::Access;
 pub use check::{Checked, Note, Served, check, leave_out};
 pub use data_dir::{DataDir, data_dir};
 pub use doors::{DoorApplication, DubbodDoor, Facades, MeshDoor, SofaRegistryDoor, ZooKeeperDoor};

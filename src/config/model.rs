@@ -13,6 +13,7 @@ use remora_registry::Target;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::access::Access;
 use super::doors::Facades;
 use super::registry_url::RegistryUrl;
 use super::value::{Address, Door, PortRange};
@@ -32,6 +33,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Ends that speak a registry's protocol to applications.
     pub facades: Facades,
+    /// Who may use the facades.
+    pub access: Access,
     /// Ports of each protocol, by the plugin's name.
     pub protocols: Protocols,
     /// Instead of `registry` and `facades`, for applications with several registries.
@@ -64,6 +67,7 @@ impl Default for Config {
             advertise: None,
             data_dir: None,
             facades: Facades::default(),
+            access: Access::default(),
             protocols: Protocols::default(),
             registries: Vec::new(),
             publish: Vec::new(),

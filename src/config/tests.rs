@@ -70,6 +70,8 @@ fn the_full_example_holds_every_key_of_the_model() {
         "facades.dubbod.applications",
         "facades.dubbod.host_names",
         "facades.dubbod.lease",
+        "access.users",
+        "access.networks",
     ] {
         assert!(shown.holds(key), "conf/full.yaml lacks {key}");
     }
@@ -85,6 +87,7 @@ fn the_full_example_shows_the_defaults() {
     // What has no default is shown by example.
     shown.advertise = None;
     shown.data_dir = None;
+    shown.access = super::Access::default();
     shown.publish.clear();
     shown.follow.clear();
     let Door::On(door) = &mut shown.facades.zookeeper else {

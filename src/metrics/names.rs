@@ -79,7 +79,8 @@ pub const FACADE_REQUESTS: &str = "remora_facade_requests";
 pub const FACADE_EVENTS: &str = "remora_facade_events";
 /// Pushes that were not taken in time, and made again. SOFARegistry.
 pub const FACADE_PUSH_FAILURES: &str = "remora_facade_push_failures";
-/// Connections closed by the facade; label `reason` (`malformed`, `refused`, `slow_reader`, `idle`). ZooKeeper, SOFARegistry.
+/// Connections closed by the facade; label `reason` (`malformed`, `refused`, `slow_reader`, `idle`, `denied`: by `access`,
+/// `made_way`: silent, for others). ZooKeeper, SOFARegistry.
 pub const FACADE_CLOSED: &str = "remora_facade_closed";
 /// Times the real registry could not be reached, or was lost, for an application's session. ZooKeeper.
 pub const FACADE_UPSTREAM_FAILURES: &str = "remora_facade_upstream_failures";

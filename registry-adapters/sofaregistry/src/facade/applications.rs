@@ -76,6 +76,8 @@ struct Application {
     /// Connections by age, see [`Applications::rank`].
     rank: u64,
     lease: Lease,
+    /// The user whose process it is; `None` if the system did not tell.
+    owner: Option<u32>,
     publications: HashMap<Arc<str>, Publication>,
     bytes: usize,
     /// When the lease ends; `None` while connected.
@@ -92,13 +94,14 @@ impl Applications {
     }
 
     /// A connection that registers something.
-    pub(super) fn open(&self, lease: Lease, rank: u64) -> AppId {
+    pub(super) fn open(&self, lease: Lease, rank: u64, owner: Option<u32>) -> AppId {
         let mut table = self.lock();
         let id = AppId(table.next);
         table.next += 1;
         let application = Application {
             rank,
             lease,
+            owner,
             publications: HashMap::new(),
             bytes: 0,
             until: None,
@@ -132,6 +135,12 @@ impl Applications {
         let table = self.lock();
         let holder = table.holders.get(regist_id).and_then(|id| table.open.get(id));
         holder.is_some_and(|holder| holder.rank > rank && holder.until.is_none())
+    }
+
+    /// The user who registered a publisher; `None` if there is no such publisher, or nobody knows whose it is.
+    pub(super) fn owner(&self, regist_id: &str) -> Option<u32> {
+        let table = self.lock();
+        table.open.get(table.holders.get(regist_id)?)?.owner
     }
 
     /// Takes a publisher out, whoever has it: gives the lease that it is published under. A lost connection that a publisher
@@ -212,21 +221,30 @@ impl Applications {
         self.lock().revision
     }
 
-    /// Every publisher of a service, as its client registered it.
-    pub(super) fn publishers(&self) -> Vec<PublisherRegister> {
+    /// Every publisher of a service, as its client registered it, with its user.
+    pub(super) fn publishers(&self) -> Vec<(Option<u32>, PublisherRegister)> {
         let table = self.lock();
-        let all = table.open.values().flat_map(|application| &application.publications);
-        let of_services = all.filter(|(_, publication)| matches!(publication.held, Held::Service { .. }));
-        let registers = of_services.map(|(regist_id, publication)| PublisherRegister {
-            base: Registration {
-                app_name: publication.application.clone(),
-                data_id: publication.data_id.clone(),
-                group: publication.group.clone(),
-                regist_id: regist_id.to_string(),
-                version: publication.version,
-                ..Registration::default()
-            },
-            data: publication.data.clone(),
+        let all = table.open.values().flat_map(|application| {
+            let owner = application.owner;
+            application
+                .publications
+                .iter()
+                .map(move |(id, publication)| (owner, id, publication))
+        });
+        let of_services = all.filter(|(_, _, publication)| matches!(publication.held, Held::Service { .. }));
+        let registers = of_services.map(|(owner, regist_id, publication)| {
+            let register = PublisherRegister {
+                base: Registration {
+                    app_name: publication.application.clone(),
+                    data_id: publication.data_id.clone(),
+                    group: publication.group.clone(),
+                    regist_id: regist_id.to_string(),
+                    version: publication.version,
+                    ..Registration::default()
+                },
+                data: publication.data.clone(),
+            };
+            (owner, register)
         });
         registers.collect()
     }

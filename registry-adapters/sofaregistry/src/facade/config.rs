@@ -4,6 +4,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use remora_registry::peers::Access;
+
 /// Settings of one door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -11,6 +13,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The session server. A client is told this port, at the address that it asked on if this one is the unspecified.
     pub session: SocketAddr,
+    /// Who may use the door at all.
+    pub access: Access,
     /// How long what a lost connection published stays. Clients come back within 0.5 s as long as the port listens.
     pub grace: Duration,
     /// A connection that sends nothing for so long is closed. Clients probe after 15 s; a real session server waits 45 s.
@@ -24,7 +28,7 @@ pub struct Config {
     pub push_timeout: Duration,
     /// A peer that takes no byte for so long is cut off.
     pub write_timeout: Duration,
-    /// Connections at a time, each port by itself.
+    /// Connections at a time, each port by itself. Beyond it, those that registered nothing make way.
     pub max_connections: usize,
     /// Registrations of one connection. SOFARPC makes one for a provider and two for a consumer.
     pub max_registrations: usize,
@@ -41,6 +45,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9603)),
             session: SocketAddr::from((Ipv4Addr::LOCALHOST, 9600)),
+            access: Access::default(),
             grace: Duration::from_secs(3),
             idle_limit: Duration::from_secs(45),
             first_list_wait: Duration::from_secs(10),

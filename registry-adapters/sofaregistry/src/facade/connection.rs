@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use remora_protocol::{DecodeError, Decoded};
+use remora_protocol::{DecodeError, Decoded, FrameKind};
 use remora_registry::Discovery;
+use remora_registry::peers::Users;
+use remora_registry::places::Place;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -36,6 +38,8 @@ enum End {
     SlowReader(Duration),
     #[error("Remora lets go of its connections")]
     Drained,
+    #[error("it registered nothing, and others need its place")]
+    MadeWay,
 }
 
 /// Serves one client until either side closes, nothing is heard for too long, or `drain` is cancelled.
@@ -44,13 +48,18 @@ pub(super) async fn serve(
     discovery: Arc<dyn Discovery>,
     stream: TcpStream,
     peer: SocketAddr,
+    keys: Keys,
     drain: CancellationToken,
 ) {
     let _counted = Raised::new(&shared.stats, |stats| &stats.connections);
     // Answers are small and waited for.
     let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().unwrap_or(shared.session);
+    if shared.gate.admit(peer, local).await.is_err() {
+        return Stats::count(&shared.stats.denied);
+    }
     let session = Session::new(Arc::clone(&shared), discovery, peer);
-    let Err(end) = pump(&shared, session, stream, &drain).await;
+    let Err(end) = pump(&shared, session, stream, local, &keys, &drain).await;
     let stats = &shared.stats;
     match &end {
         End::Malformed(_) | End::Session(_) => {
@@ -59,15 +68,25 @@ pub(super) async fn serve(
         }
         End::Idle(_) | End::Stalled(_) => Stats::count(&stats.idle),
         End::SlowReader(_) => Stats::count(&stats.slow_readers),
+        End::MadeWay => Stats::count(&stats.made_way),
         End::Io(_) | End::AppClosed | End::Drained => {}
     }
     debug!(registry = "sofaregistry", %peer, cause = %end, "connection closed");
+}
+
+/// What a connection has of the door's.
+pub(super) struct Keys {
+    /// Tells whose it is.
+    pub(super) users: Users,
+    pub(super) place: Place,
 }
 
 async fn pump(
     shared: &Shared,
     mut session: Session,
     mut stream: TcpStream,
+    local: SocketAddr,
+    keys: &Keys,
     drain: &CancellationToken,
 ) -> Result<std::convert::Infallible, End> {
     let config = &shared.config;
@@ -92,7 +111,13 @@ async fn pump(
             }
             match remora_bolt::decode(&mut input, config.max_frame_bytes)? {
                 Decoded::Frame(frame) => {
+                    if frame.kind == FrameKind::Request {
+                        session.look(&keys.users, local).await;
+                    }
                     session.on_frame(&frame, Instant::now())?;
+                    if session.is_in_use() {
+                        keys.place.is_at_work();
+                    }
                     begun = None;
                 }
                 Decoded::TooLong { head, body_len } => {
@@ -123,6 +148,7 @@ async fn pump(
         // is not taken out stays.
         tokio::select! {
             () = drain.cancelled() => return Err(End::Drained),
+            () = keys.place.must_go() => return Err(End::MadeWay),
             n = write_some(&mut write, &mut session.out) => {
                 n?;
                 stuck = None;

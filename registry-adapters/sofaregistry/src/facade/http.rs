@@ -25,6 +25,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use remora_registry::places::Place;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -33,13 +34,28 @@ use super::Shared;
 use super::stats::Stats;
 
 /// Serves one connection until it closes or `drain` is cancelled.
-pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, drain: CancellationToken) {
-    let came_to = match stream.local_addr() {
-        Ok(addr) => addr.ip().to_canonical(),
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    drain: CancellationToken,
+) {
+    let local = match stream.local_addr() {
+        Ok(addr) => addr,
         Err(e) => return debug!(registry = "sofaregistry", %peer, cause = %e, "connection closed"),
     };
+    if shared.gate.admit(peer, local).await.is_err() {
+        return Stats::count(&shared.stats.denied);
+    }
+    let came_to = local.ip().to_canonical();
+    let stats = Arc::clone(&shared.stats);
+    let place = Arc::new(place);
+    let speaker = Arc::clone(&place);
     let service = service_fn(move |request: Request<Incoming>| {
+        speaker.is_at_work();
         let answer = answer(&shared, came_to, request.method(), request.uri().path());
+        speaker.is_silent();
         async { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -49,6 +65,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         () = drain.cancelled() => {}
+        () = place.must_go() => Stats::count(&stats.made_way),
         done = connection => if let Err(e) = done {
             debug!(registry = "sofaregistry", %peer, cause = %e, "connection closed");
         },

@@ -4,18 +4,18 @@
 //! A client whose session server is away for a second comes back after 5 to 10 s (`ClientConnection.RECONNECTING_DELAY`),
 //! with thousands of registrations later still. A SOFARegistry behind has dropped what Remora published by then. So what
 //! stood is published again at the start, if its port answers, and stays until the client is back or had time enough.
+//! The file has a checksum; a damaged one is set aside, and the one before it is used.
 //! Not here: subscribers, whose clients go on with the lists that they have; what is relayed as it is.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remora_naming::sofa::line;
-use remora_registry::Discovery;
+use remora_registry::peers::is_this_machine;
+use remora_registry::{Discovery, sealed};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -47,6 +47,8 @@ struct Content {
 
 #[derive(Serialize, Deserialize)]
 struct Publisher {
+    /// The user who registered it.
+    owner: Option<u32>,
     application: Option<String>,
     data_id: String,
     group: String,
@@ -66,19 +68,18 @@ impl Memory {
     }
 
     /// What is remembered, unless it is too old to be believed.
-    pub(super) fn read(&self) -> Vec<PublisherRegister> {
-        let text = match fs::read(&self.path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Vec::new(),
-            Err(e) => {
-                warn!(registry = "sofaregistry", path = %self.path.display(), cause = %e, "former publications cannot be read");
-                return Vec::new();
-            }
+    pub(super) fn read(&self) -> Vec<(Option<u32>, PublisherRegister)> {
+        let text = sealed::read(&self.path, super::NAME, |error| {
+            warn!(registry = "sofaregistry", reason = error.reason(), %error, "former publications cannot be read; their clients will be back in some seconds");
+        });
+        let Some(text) = text else {
+            return Vec::new();
         };
         let content: Content = match serde_json::from_slice(&text) {
             Ok(content) => content,
             Err(e) => {
-                warn!(registry = "sofaregistry", path = %self.path.display(), cause = %e, "former publications cannot be read");
+                sealed::set_aside(&self.path);
+                warn!(registry = "sofaregistry", reason = "damaged", cause = %e, "former publications make no sense; their clients will be back in some seconds");
                 return Vec::new();
             }
         };
@@ -121,8 +122,12 @@ impl Memory {
                 at_ms: now_ms(),
                 publishers: publishers.into_iter().map(Publisher::of).collect(),
             };
-            if let Err(e) = replace(&path, &content) {
-                warn!(registry = "sofaregistry", path = %path.display(), cause = %e, "publications cannot be remembered");
+            let text = match serde_json::to_vec(&content) {
+                Ok(text) => text,
+                Err(e) => return warn!(registry = "sofaregistry", cause = %e, "publications cannot be remembered"),
+            };
+            if let Err(error) = sealed::write(&path, super::NAME, &text) {
+                warn!(registry = "sofaregistry", reason = error.reason(), %error, "publications cannot be remembered");
             }
         })
     }
@@ -130,7 +135,7 @@ impl Memory {
 
 /// Publishes again what is remembered and answers, in the place of clients that are not back yet.
 pub(super) async fn bring_back(
-    remembered: Vec<PublisherRegister>,
+    remembered: Vec<(Option<u32>, PublisherRegister)>,
     shared: Arc<Shared>,
     discovery: Arc<dyn Discovery>,
     drain: CancellationToken,
@@ -138,8 +143,8 @@ pub(super) async fn bring_back(
     let back = async {
         let mut answers: HashMap<(String, u16), bool> = HashMap::new();
         // One session each, as each had one: their leases have names.
-        let mut sessions: BTreeMap<Option<String>, Session> = BTreeMap::new();
-        for register in remembered {
+        let mut sessions: BTreeMap<(Option<u32>, Option<String>), Session> = BTreeMap::new();
+        for (owner, register) in remembered {
             if !is_there(&register, &mut answers).await {
                 debug!(
                     registry = "sofaregistry",
@@ -152,8 +157,10 @@ pub(super) async fn bring_back(
                 continue;
             }
             let session = sessions
-                .entry(register.base.app_name.clone())
-                .or_insert_with(|| Session::of_former_run(Arc::clone(&shared), Arc::clone(&discovery), PATIENCE));
+                .entry((owner, register.base.app_name.clone()))
+                .or_insert_with(|| {
+                    Session::of_former_run(Arc::clone(&shared), Arc::clone(&discovery), PATIENCE, owner)
+                });
             match session.publisher(&register) {
                 Verdict::Taken => info!(
                     registry = "sofaregistry",
@@ -172,7 +179,7 @@ pub(super) async fn bring_back(
     drain.run_until_cancelled(back).await;
 }
 
-/// Whether each provider's port accepts connections, on this host or at the address that it published.
+/// Whether each provider's port accepts connections at loopback, or at the address of this machine that it published.
 async fn is_there(register: &PublisherRegister, answers: &mut HashMap<(String, u16), bool>) -> bool {
     let Some(service) = subject::service(&register.base) else {
         return false;
@@ -185,8 +192,11 @@ async fn is_there(register: &PublisherRegister, answers: &mut HashMap<(String, u
         let is_open = match answers.get(&address) {
             Some(known) => *known,
             None => {
-                let is_open =
-                    accepts(&Ipv4Addr::LOCALHOST.to_string(), address.1).await || accepts(&address.0, address.1).await;
+                let is_open = accepts(Ipv4Addr::LOCALHOST.into(), address.1).await
+                    || match address.0.parse() {
+                        Ok(ip) if is_this_machine(ip) => accepts(ip, address.1).await,
+                        _ => false,
+                    };
                 answers.insert(address, is_open);
                 is_open
             }
@@ -198,24 +208,15 @@ async fn is_there(register: &PublisherRegister, answers: &mut HashMap<(String, u
     true
 }
 
-async fn accepts(host: &str, port: u16) -> bool {
-    let connected = timeout(PROBE_TIMEOUT, TcpStream::connect((host, port))).await;
+async fn accepts(ip: IpAddr, port: u16) -> bool {
+    let connected = timeout(PROBE_TIMEOUT, TcpStream::connect((ip, port))).await;
     matches!(connected, Ok(Ok(_)))
 }
 
-/// Written to a neighbour and renamed, so that a reader finds the old content or the new one.
-fn replace(path: &Path, content: &Content) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let text = serde_json::to_vec(content)?;
-    let mut file = File::create(&new)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&new, path)
-}
-
 impl Publisher {
-    fn of(register: PublisherRegister) -> Self {
+    fn of((owner, register): (Option<u32>, PublisherRegister)) -> Self {
         Self {
+            owner,
             application: register.base.app_name,
             data_id: register.base.data_id,
             group: register.base.group,
@@ -225,8 +226,8 @@ impl Publisher {
         }
     }
 
-    fn register(self) -> PublisherRegister {
-        PublisherRegister {
+    fn register(self) -> (Option<u32>, PublisherRegister) {
+        let register = PublisherRegister {
             base: Registration {
                 app_name: self.application,
                 data_id: self.data_id,
@@ -236,7 +237,8 @@ impl Publisher {
                 ..Registration::default()
             },
             data: self.data,
-        }
+        };
+        (self.owner, register)
     }
 }
 

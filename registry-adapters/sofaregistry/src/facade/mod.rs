@@ -27,14 +27,16 @@ mod session;
 mod stats;
 mod subject;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use remora_registry::peers::{Gate, PROC_NET, Reader, Users};
+use remora_registry::places::Places;
 use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, UnappliedRule};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -42,6 +44,7 @@ use tracing::warn;
 use self::applications::Applications;
 use self::clock::Clock;
 pub use self::config::Config;
+use self::connection::Keys;
 use self::memory::Memory;
 pub use self::stats::Stats;
 use crate::adapter::SofaRegistry;
@@ -53,7 +56,12 @@ pub struct SofaRegistryFacade {
     http: TcpListener,
     session: TcpListener,
     memory: Option<Memory>,
-    shared: Arc<Shared>,
+    /// Where the system tells about sockets.
+    proc_net: PathBuf,
+    config: Config,
+    relay: Option<Arc<SofaRegistry>>,
+    registry: Arc<str>,
+    stats: Arc<Stats>,
 }
 
 /// What the connections of one door share.
@@ -62,6 +70,7 @@ pub(crate) struct Shared {
     /// Where sessions are served, with the port that the system chose for 0.
     session: SocketAddr,
     stats: Arc<Stats>,
+    gate: Gate,
     /// Which configured registry this is.
     registry: Arc<str>,
     /// The SOFARegistry behind, if it is one: it gets what is not SOFARPC's.
@@ -80,21 +89,15 @@ impl SofaRegistryFacade {
     pub fn bind(config: Config, relay: Option<Arc<SofaRegistry>>, registry: &str) -> Result<Self, FacadeError> {
         let http = listen(config.listen, "facades.sofaregistry.listen")?;
         let session = listen(config.session, "facades.sofaregistry.session")?;
-        let shared = Shared {
-            session: session.local_addr().unwrap_or(config.session),
-            stats: Arc::default(),
-            registry: registry.into(),
-            relay,
-            applications: Applications::default(),
-            clock: Clock::default(),
-            reported_rules: Mutex::default(),
-            config,
-        };
         Ok(Self {
             http,
             session,
             memory: None,
-            shared: Arc::new(shared),
+            proc_net: PROC_NET.into(),
+            config,
+            relay,
+            registry: registry.into(),
+            stats: Arc::default(),
         })
     }
 
@@ -106,19 +109,26 @@ impl SofaRegistryFacade {
         self
     }
 
+    /// Reads elsewhere what the system tells about sockets.
+    #[must_use]
+    pub fn reads_sockets_from(mut self, dir: &Path) -> Self {
+        self.proc_net = dir.to_owned();
+        self
+    }
+
     /// Where clients ask for the session server: their registry address.
     pub fn local_addr(&self) -> SocketAddr {
-        self.http.local_addr().unwrap_or(self.shared.config.listen)
+        self.http.local_addr().unwrap_or(self.config.listen)
     }
 
     /// Where sessions are served.
     pub fn session_addr(&self) -> SocketAddr {
-        self.shared.session
+        self.session.local_addr().unwrap_or(self.config.session)
     }
 
     /// What it counts.
     pub fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.shared.stats)
+        Arc::clone(&self.stats)
     }
 }
 
@@ -143,10 +153,14 @@ impl Facade for SofaRegistryFacade {
 
 impl SofaRegistryFacade {
     async fn run(self: Box<Self>, discovery: Arc<dyn Discovery>, drain: CancellationToken) -> Result<(), FacadeError> {
+        let (users, reader) = self.users();
+        let shared = self.shared(&users);
         let http = tokio_listener(self.http)?;
         let session = tokio_listener(self.session)?;
-        let shared = self.shared;
         let max = shared.config.max_connections;
+        let (http_places, places) = (Places::new(max), Places::new(max));
+        // Ends with the last that may ask it.
+        let reading = tokio::spawn(reader.run());
         let (mut asking, mut sessions) = (JoinSet::new(), JoinSet::new());
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         let mut memory = self.memory;
@@ -172,19 +186,33 @@ impl SofaRegistryFacade {
                 Some(_) = asking.join_next() => {}
                 Some(_) = sessions.join_next() => {}
                 accepted = http.accept() => match accepted {
-                    Ok((stream, peer)) if asking.len() < max => {
-                        asking.spawn(http::serve(Arc::clone(&shared), stream, peer, drain.clone()));
+                    Ok((stream, peer)) => {
+                        hear_the_others(&http_places).await;
+                        match http_places.enter() {
+                            Some(place) => {
+                                asking.spawn(http::serve(Arc::clone(&shared), stream, peer, place, drain.clone()));
+                            }
+                            None => shared.refused(peer),
+                        }
                     }
-                    Ok((_, peer)) => shared.refused(peer),
                     Err(e) => accept_failed(&e).await,
                 },
                 accepted = session.accept() => match accepted {
-                    // Publishers of lost connections count too, for their grace.
-                    Ok((stream, peer)) if sessions.len() < max && shared.applications.len() < 2 * max => {
-                        let discovery = Arc::clone(&discovery);
-                        sessions.spawn(connection::serve(Arc::clone(&shared), discovery, stream, peer, drain.clone()));
+                    Ok((stream, peer)) => {
+                        hear_the_others(&places).await;
+                        // Publishers of lost connections count too, for their grace.
+                        let has_room = shared.applications.len() < 2 * max;
+                        match has_room.then(|| places.enter()).flatten() {
+                            Some(place) => {
+                                let keys = Keys { users: users.clone(), place };
+                                let discovery = Arc::clone(&discovery);
+                                sessions.spawn(connection::serve(
+                                    Arc::clone(&shared), discovery, stream, peer, keys, drain.clone(),
+                                ));
+                            }
+                            None => shared.refused(peer),
+                        }
                     }
-                    Ok((_, peer)) => shared.refused(peer),
                     Err(e) => accept_failed(&e).await,
                 },
             }
@@ -194,7 +222,35 @@ impl SofaRegistryFacade {
         if let Some(mut memory) = memory {
             memory.keep_last(&shared.applications).await;
         }
+        drop((users, shared));
+        // A panic in there was logged by the panic hook.
+        let _ = reading.await;
         Ok(())
+    }
+
+    fn users(&self) -> (Users, Reader) {
+        let ports = HashSet::from([self.local_addr().port(), self.session_addr().port()]);
+        Users::new(
+            NAME,
+            self.proc_net.clone(),
+            ports,
+            NO_EGRESS,
+            2 * self.config.max_connections,
+        )
+    }
+
+    fn shared(&self, users: &Users) -> Arc<Shared> {
+        Arc::new(Shared {
+            session: self.session_addr(),
+            stats: Arc::clone(&self.stats),
+            gate: Gate::new(NAME, self.config.access.clone(), users.clone()),
+            registry: Arc::clone(&self.registry),
+            relay: self.relay.clone(),
+            applications: Applications::default(),
+            clock: Clock::default(),
+            reported_rules: Mutex::default(),
+            config: self.config.clone(),
+        })
     }
 }
 
@@ -238,6 +294,13 @@ impl Shared {
     }
 }
 
+// Of connections that were accepted a moment ago, those that have said something must not make way.
+async fn hear_the_others(places: &Places) {
+    if places.is_full() {
+        yield_now().await;
+    }
+}
+
 fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, FacadeError> {
     let bind = || {
         let listener = TcpListener::bind(addr)?;
@@ -260,5 +323,7 @@ async fn accept_failed(e: &std::io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
+/// Nobody is looked for at an egress here.
+const NO_EGRESS: u16 = 0;
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

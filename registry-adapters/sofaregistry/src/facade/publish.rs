@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use remora_naming::sofa::{Service, line};
+use remora_registry::peers::User;
 use remora_registry::{Instance, LeaseId, PublishError, Target};
 use tracing::{debug, warn};
 
@@ -34,6 +35,9 @@ impl Session {
     pub(super) fn publisher(&mut self, register: &PublisherRegister) -> Verdict {
         if register.base.event == EventType::Unregister {
             return self.withdraw(&register.base.regist_id);
+        }
+        if let Some(verdict) = self.is_nobodys().or_else(|| self.is_of_other(&register.base.regist_id)) {
+            return verdict;
         }
         let (app, lease) = self.lease(&register.base);
         let regist_id: Arc<str> = register.base.regist_id.as_str().into();
@@ -79,9 +83,39 @@ impl Session {
     }
 
     fn withdraw(&mut self, regist_id: &str) -> Verdict {
+        if let Some(verdict) = self.is_of_other(regist_id) {
+            return verdict;
+        }
         let former = self.shared.applications.take(regist_id, self.shared.config.grace);
         self.drop_former(former.map(|(_, lease, publication)| Former { lease, publication }));
         Verdict::Taken
+    }
+
+    /// A process of this host that is gone before anybody looked whose it is: what it publishes would be nobody's.
+    fn is_nobodys(&self) -> Option<Verdict> {
+        let is_gone = matches!(self.user, User::Elsewhere(peer) if peer.ip().to_canonical().is_loopback());
+        let why = "the connection was closed before its user was known";
+        (is_gone && self.sockets.is_some()).then(|| Verdict::Later(why.to_owned()))
+    }
+
+    /// Another user's publisher is left alone.
+    fn is_of_other(&self, regist_id: &str) -> Option<Verdict> {
+        let owner = self.shared.applications.owner(regist_id);
+        let caller = self.user.label();
+        let why = |owner| format!("it was registered by user {owner}, and {caller} may not change it");
+        (!self.user.may_change(owner)).then(|| Verdict::Refused(why(owner.unwrap_or_default())))
+    }
+
+    /// The port of another user, who listens on it, is not published. Root may.
+    fn is_port_of_other(&self, instances: &[Instance]) -> Option<String> {
+        let User::Uid(uid) = self.user else { return None };
+        let sockets = self.sockets.as_ref()?;
+        let owners = instances.iter().map(|i| (i.port, sockets.listener(i.port)));
+        let other = owners.filter_map(|(port, owner)| Some((port, owner.filter(|owner| *owner != uid && uid != 0)?)));
+        let (port, owner) = other.min()?;
+        Some(format!(
+            "port {port} is listened on by user {owner}, and user {uid} may not publish it"
+        ))
     }
 
     fn is_too_much(&self, register: &PublisherRegister) -> Option<String> {
@@ -111,6 +145,9 @@ impl Session {
         }
         if instances.len() > MAX_LINES {
             return Plan::Refuse(format!("more than {MAX_LINES} lines in one publisher"));
+        }
+        if let Some(why) = self.is_port_of_other(&instances) {
+            return Plan::Refuse(why);
         }
         let target = service.target();
         match self.discovery.cannot_hold(&target) {

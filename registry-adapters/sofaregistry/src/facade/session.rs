@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use remora_bolt::frame::{Kind as FrameType, Parts, Version};
 use remora_bolt::{Reply, Request, codec, heartbeat_ack, status};
 use remora_protocol::{Frame, FrameKind};
+use remora_registry::peers::{Sockets, User, Users};
 use remora_registry::{Discovery, Lease, LeaseId, LeaseInfo};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -34,7 +35,11 @@ use crate::wire::{
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) discovery: Arc<dyn Discovery>,
-    peer: SocketAddr,
+    pub(super) peer: SocketAddr,
+    /// Whose process it is, and the sockets of this host, as far as the system told at the last look.
+    pub(super) user: User,
+    pub(super) sockets: Option<Arc<Sockets>>,
+    looked: Option<Instant>,
     /// Its age among all connections.
     pub(super) rank: u64,
     /// Version of the client's frames; ours are of the same.
@@ -89,6 +94,9 @@ impl Session {
         Self {
             discovery,
             peer,
+            user: User::Unknown,
+            sockets: None,
+            looked: None,
             rank: shared.applications.rank(),
             version: Version::V1,
             out: BytesMut::new(),
@@ -104,12 +112,36 @@ impl Session {
     }
 
     /// What an application published before this process: as if its connection was lost now, and will be back in time.
-    pub(super) fn of_former_run(shared: Arc<Shared>, discovery: Arc<dyn Discovery>, grace: Duration) -> Self {
+    pub(super) fn of_former_run(
+        shared: Arc<Shared>,
+        discovery: Arc<dyn Discovery>,
+        grace: Duration,
+        owner: Option<u32>,
+    ) -> Self {
         let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut session = Self::new(shared, discovery, nobody);
         session.grace = grace;
+        session.user = owner.map_or(User::Unknown, User::Uid);
         session.rank = 0;
         session
+    }
+
+    /// Asks the system whose process this is and who listens on which port, if it was not asked a moment ago.
+    pub(super) async fn look(&mut self, users: &Users, local: SocketAddr) {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            return;
+        }
+        let (user, sockets) = users.of(self.peer, local).await;
+        // It is the same process as before, though its end may be closed by now.
+        if !matches!((self.user, user), (User::Uid(_), User::Elsewhere(_))) {
+            self.user = user;
+        }
+        (self.sockets, self.looked) = (sockets, Some(Instant::now()));
+    }
+
+    /// Whether the client registered anything yet.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.app.is_some() || !self.followers.is_empty()
     }
 
     /// Takes one frame.
@@ -287,7 +319,8 @@ impl Session {
                 );
                 self.is_named = !name.is_empty();
                 let lease_id = lease.id();
-                (self.shared.applications.open(lease, self.rank), lease_id)
+                let owner = self.user.uid();
+                (self.shared.applications.open(lease, self.rank, owner), lease_id)
             }
         };
         self.app = Some((app, lease));
@@ -373,6 +406,8 @@ impl Drop for Session {
     }
 }
 
+/// Between looks at whose sockets are whose, while a client registers one thing after the other.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Longest dataId, group or registration id, in bytes.
 const MAX_NAME: usize = 4096;
 /// Values of one registration: a line takes two or three.

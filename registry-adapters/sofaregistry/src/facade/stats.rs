@@ -41,6 +41,10 @@ pub struct Stats {
     pub oversized: AtomicU64,
     /// Connections refused because the limit was reached.
     pub refused: AtomicU64,
+    /// Connections refused because their machine or user may not use the door.
+    pub denied: AtomicU64,
+    /// Connections that said nothing and were closed for others when the limit was reached.
+    pub made_way: AtomicU64,
     /// Connections closed because nothing was heard for too long.
     pub idle: AtomicU64,
     /// Applications that did not read what was sent to them in time.

@@ -72,7 +72,7 @@ impl Door {
         Self::serving(facade.remember_in(dir))
     }
 
-    fn serving(facade: SofaRegistryFacade) -> Self {
+    pub fn serving(facade: SofaRegistryFacade) -> Self {
         let (http, session, stats) = (facade.local_addr(), facade.session_addr(), facade.stats());
         let memory = Arc::new(Memory::default());
         let drain = CancellationToken::new();
@@ -201,7 +201,7 @@ impl Client {
         Self::on(socket.connect(to).await.unwrap())
     }
 
-    fn on(stream: TcpStream) -> Self {
+    pub fn on(stream: TcpStream) -> Self {
         Self {
             stream,
             input: BytesMut::new(),

@@ -4,6 +4,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use remora_registry::peers::Access;
+
 use crate::wire::DEFAULT_MAX_FRAME;
 
 /// Settings of one door.
@@ -13,6 +15,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// A second port, relayed without takeover, for operators' tools and, with the embedded registry, for other Remoras.
     pub raw: Option<SocketAddr>,
+    /// Who may use the door at all; not the second port, which is another registry's matter.
+    pub access: Access,
     /// Roots below which services are taken over, such as `/dubbo`; `None`: any path of that shape.
     pub service_roots: Option<Vec<String>>,
     /// Roots of application-level lists. Curator's and Dubbo's default is `/services`.
@@ -28,7 +32,7 @@ pub struct Config {
     pub max_outstanding: usize,
     /// Bytes kept for a peer that does not read; more are not read from the other side.
     pub buffer_bytes: usize,
-    /// Connections at a time, both ports together.
+    /// Connections at a time, both ports together. Beyond it, those that have not asked for a session make way.
     pub max_connections: usize,
     /// Lists that one session is shown; further ones are relayed as they are.
     pub max_lists: usize,
@@ -45,6 +49,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 2181)),
             raw: None,
+            access: Access::default(),
             service_roots: None,
             application_roots: vec!["/services".to_owned()],
             keeps_publications: false,

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use remora_registry::peers::Gate;
+use remora_registry::places::Place;
 use remora_registry::{Client, Discovery, Lease};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,20 +25,36 @@ use super::session::{State, Visit};
 use super::stats::{Raised, Stats};
 use crate::wire::{ConnectRequest, WireError, split_frame};
 
+/// What a connection has of the door's.
+pub(super) struct Keys {
+    /// Says whether it may use the door.
+    pub(super) gate: Arc<Gate>,
+    pub(super) place: Place,
+}
+
 /// Serves one application until either side closes, it is superseded, or `drain` is cancelled.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     discovery: Arc<dyn Discovery>,
     mut stream: TcpStream,
     peer: SocketAddr,
+    keys: Keys,
     drain: CancellationToken,
 ) {
     let _counted = Raised::new(Arc::clone(&shared.stats), |stats| &stats.connections);
     // Replies are small and waited for.
     let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().unwrap_or(shared.config.listen);
+    if keys.gate.admit(peer, local).await.is_err() {
+        return Stats::count(&shared.stats.denied);
+    }
     let mut input = BytesMut::new();
     let hello = tokio::select! {
         () = drain.cancelled() => return,
+        () = keys.place.must_go() => {
+            debug!(registry = "zookeeper", %peer, "silent connection closed, others need its place");
+            return Stats::count(&shared.stats.made_way);
+        }
         hello = greeting::hear(&shared, &mut stream, &mut input) => hello,
     };
     let request = match hello {
@@ -49,6 +67,9 @@ pub(super) async fn serve(
             return debug!(registry = "zookeeper", %peer, cause = %e, "connection closed");
         }
     };
+    if !keys.place.is_at_work() {
+        return Stats::count(&shared.stats.made_way);
+    }
     let opened = tokio::select! {
         () = drain.cancelled() => return,
         opened = greeting::open(&shared, &request) => opened,

@@ -43,12 +43,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use remora_registry::peers::{Gate, PROC_NET, Users};
+use remora_registry::places::{Place, Places};
 use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, UnappliedRule};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 pub use self::config::Config;
+use self::connection::Keys;
 use self::farewell::Withdrawn;
 use self::paths::Roots;
 use self::session::Sessions;
@@ -164,6 +167,18 @@ impl ZookeeperFacade {
         let raw = self.raw.map(tokio_listener).transpose()?;
         let shared = self.shared;
         let mut connections = JoinSet::new();
+        let places = Places::new(shared.config.max_connections);
+        let ports = HashSet::from([listener.local_addr().map_or(0, |addr| addr.port())]);
+        let (users, reader) = Users::new(
+            "zookeeper",
+            PROC_NET.into(),
+            ports,
+            NO_EGRESS,
+            shared.config.max_connections,
+        );
+        let gate = Arc::new(Gate::new("zookeeper", shared.config.access.clone(), users));
+        // Ends with the last that may ask it.
+        let reading = tokio::spawn(reader.run());
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
             tokio::select! {
@@ -171,28 +186,39 @@ impl ZookeeperFacade {
                 _ = sweep.tick() => shared.sessions.sweep(),
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) if connections.len() < shared.config.max_connections => {
-                        let work = connection::serve(
-                            Arc::clone(&shared), Arc::clone(&discovery), stream, peer, drain.clone(),
-                        );
-                        connections.spawn(work);
-                    }
-                    Ok((_, peer)) => {
-                        Stats::count(&shared.stats.refused);
-                        warn!(registry = "zookeeper", %peer, "connection refused, there are as many as allowed");
+                    Ok((stream, peer)) => {
+                        if places.is_full() {
+                            // Those accepted before may have said something by now.
+                            yield_now().await;
+                        }
+                        match places.enter() {
+                            Some(place) => {
+                                let keys = Keys { gate: Arc::clone(&gate), place };
+                                connections.spawn(connection::serve(
+                                    Arc::clone(&shared), Arc::clone(&discovery), stream, peer, keys, drain.clone(),
+                                ));
+                            }
+                            None => {
+                                Stats::count(&shared.stats.refused);
+                                warn!(registry = "zookeeper", %peer, "connection refused, there are as many as allowed");
+                            }
+                        }
                     }
                     Err(e) => accept_failed(&e).await,
                 },
                 accepted = accept_raw(raw.as_ref()) => match accepted {
-                    Ok(stream) if connections.len() < shared.config.max_connections => {
-                        connections.spawn(relay_raw(Arc::clone(&shared), stream, drain.clone()));
-                    }
-                    Ok(_) => Stats::count(&shared.stats.refused),
+                    Ok(stream) => match places.enter() {
+                        Some(place) => drop(connections.spawn(relay_raw(Arc::clone(&shared), stream, place, drain.clone()))),
+                        None => Stats::count(&shared.stats.refused),
+                    },
                     Err(e) => accept_failed(&e).await,
                 },
             }
         }
         while connections.join_next().await.is_some() {}
+        drop(gate);
+        // A panic in there was logged by the panic hook.
+        let _ = reading.await;
         Ok(())
     }
 }
@@ -205,7 +231,9 @@ async fn accept_raw(listener: Option<&tokio::net::TcpListener>) -> std::io::Resu
 }
 
 /// The raw door: bytes to the registry and back.
-async fn relay_raw(shared: Arc<Shared>, mut stream: tokio::net::TcpStream, drain: CancellationToken) {
+async fn relay_raw(shared: Arc<Shared>, mut stream: tokio::net::TcpStream, place: Place, drain: CancellationToken) {
+    // What it says is not looked at, so it makes way for nobody.
+    place.is_at_work();
     let mut upstream = match shared.backend.connect().await {
         Ok(upstream) => upstream,
         Err(e) => {
@@ -270,6 +298,8 @@ fn tokio_listener(listener: TcpListener) -> Result<tokio::net::TcpListener, Faca
     })
 }
 
+/// Nobody is looked for at an egress here.
+const NO_EGRESS: u16 = 0;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

@@ -22,6 +22,10 @@ pub struct Stats {
     pub malformed: AtomicU64,
     /// Connections refused because the limit was reached.
     pub refused: AtomicU64,
+    /// Connections refused because their machine or user may not use the door.
+    pub denied: AtomicU64,
+    /// Connections that said nothing and were closed for others when the limit was reached.
+    pub made_way: AtomicU64,
     /// Times the real registry could not be reached, or was lost.
     pub upstream_failures: AtomicU64,
     /// Applications that did not read their replies in time.
