@@ -26,6 +26,26 @@ pub struct Poll {
     events: Vec<epoll::Event>,
 }
 
+/// Rings once at a time that is set.
+#[derive(Debug)]
+pub struct Alarm(OwnedFd);
+
+impl Alarm {
+    /// Rings `after` that time from now on, and no more for what was set before.
+    ///
+    /// # Errors
+    /// As timerfd_settime(2).
+    pub fn set(&self, after: Duration) -> io::Result<()> {
+        let once = Itimerspec {
+            it_interval: timespec(Duration::ZERO),
+            // Zero would switch it off.
+            it_value: timespec(after.max(Duration::from_nanos(1))),
+        };
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
+        Ok(())
+    }
+}
+
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
@@ -75,26 +95,22 @@ impl Poll {
         )?)
     }
 
-    /// Is ready under `key` once each `interval`, for as long as the returned descriptor lives. Ticks that nobody waited for
-    /// are one.
+    /// Is ready under `key` whenever the alarm rings, for as long as the alarm lives.
     ///
     /// # Errors
     /// As timerfd_create(2) and epoll_ctl(2).
-    pub fn add_ticks(&self, key: u64, interval: Duration) -> io::Result<OwnedFd> {
+    pub fn add_alarm(&self, key: u64) -> io::Result<Alarm> {
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )?;
-        let interval = timespec(interval);
-        let every = Itimerspec {
-            it_interval: interval,
-            it_value: interval,
-        };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
-        // Edge triggered: each tick is an edge, and none must be read away.
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, &timer, epoll::EventData::new_u64(key), flags)?;
-        Ok(timer)
+        epoll::add(
+            &self.epoll,
+            &timer,
+            epoll::EventData::new_u64(key),
+            epoll::EventFlags::IN,
+        )?;
+        Ok(Alarm(timer))
     }
 
     /// Waits until something is ready or the time is over, and appends what is to `into`, which is emptied first.

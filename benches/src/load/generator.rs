@@ -4,7 +4,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -13,7 +12,7 @@ use serde_json::json;
 use super::link::{Frames, Link, MARK};
 use super::report::{Report, unix_ms};
 use crate::link::Scratch;
-use crate::poll::{Interest, Poll, Ready};
+use crate::poll::{Alarm, Interest, Poll, Ready};
 use crate::proc::Watched;
 use crate::wire::Protocol;
 
@@ -88,8 +87,10 @@ struct Schedule {
     /// Calls that fell due so far.
     count: u64,
     next_link: usize,
-    /// Keeps the ticks coming.
-    _ticks: OwnedFd,
+    /// Rings when the next call falls due, or soon after.
+    alarm: Alarm,
+    /// When it rings.
+    alarm_at: u64,
 }
 
 impl<'p> Generator<'p> {
@@ -105,13 +106,12 @@ impl<'p> Generator<'p> {
             None => None,
             Some(rate) => {
                 ensure!(rate > 0.0, "--rate is more than 0");
-                let interval = 1e9 / rate;
-                let ticks = poll.add_ticks(TICK, Duration::from_nanos(interval as u64).max(TICK_MIN))?;
                 Some(Schedule {
-                    interval,
+                    interval: 1e9 / rate,
                     count: 0,
                     next_link: 0,
-                    _ticks: ticks,
+                    alarm: poll.add_alarm(ALARM)?,
+                    alarm_at: 0,
                 })
             }
         };
@@ -148,7 +148,7 @@ impl<'p> Generator<'p> {
         loop {
             self.poll.wait(WAIT, &mut ready)?;
             for event in &ready {
-                if event.key != TICK {
+                if event.key != ALARM {
                     self.turn(event);
                 }
             }
@@ -163,7 +163,7 @@ impl<'p> Generator<'p> {
                 _ => {}
             }
             if self.phase != Phase::End {
-                self.send_due(now);
+                self.send_due(now)?;
             }
         }
         for link in &self.links {
@@ -229,13 +229,19 @@ impl<'p> Generator<'p> {
     }
 
     /// Open loop: every call that fell due.
-    fn send_due(&mut self, now: u64) {
-        let Some(schedule) = &mut self.schedule else { return };
+    fn send_due(&mut self, now: u64) -> anyhow::Result<()> {
+        let Some(schedule) = &mut self.schedule else {
+            return Ok(());
+        };
         let first = schedule.next_link;
         let mut started = 0;
         loop {
             let due = (schedule.count as f64 * schedule.interval) as u64;
             if due > now {
+                if schedule.alarm_at != due {
+                    schedule.alarm_at = due;
+                    schedule.alarm.set(Duration::from_nanos(due - now).max(TOGETHER))?;
+                }
                 break;
             }
             schedule.count += 1;
@@ -254,6 +260,7 @@ impl<'p> Generator<'p> {
         for step in 0..started.min(self.links.len()) {
             self.flush((first + step) % self.links.len());
         }
+        Ok(())
     }
 
     fn flush(&mut self, at: usize) {
@@ -314,10 +321,10 @@ fn nanos(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }
 
-/// Key of the ticks of an open loop.
-const TICK: u64 = u64::MAX;
+/// Key of the alarm of an open loop.
+const ALARM: u64 = u64::MAX;
 /// Calls that fall due closer together are sent together.
-const TICK_MIN: Duration = Duration::from_micros(20);
+const TOGETHER: Duration = Duration::from_micros(20);
 const WAIT: Duration = Duration::from_millis(10);
 /// Nanoseconds between attempts to connect again.
 const RECONNECT_AFTER: u64 = 10_000_000;
