@@ -36,6 +36,8 @@ mod tests;
 pub use config::{Config, OutOfRange};
 pub use error::{CallError, StartError, Tried};
 pub use start::{CallHandle, CallPath, EgressListener, Setup};
+#[doc(hidden)]
+pub use upstream::mux::StreamTable; // for `benches/` only
 pub use view::ConnectionView;
 
 pub use crate::metrics::call::Side;

@@ -38,6 +38,11 @@ impl<T> StreamTable<T> {
         self.len
     }
 
+    /// Whether nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Takes an entry in and gives the id under which its reply will come.
     ///
     /// # Errors
