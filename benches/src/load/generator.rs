@@ -76,6 +76,8 @@ struct Generator<'p> {
     phase: Phase,
     begun: u64,
     cpu_before: Vec<Duration>,
+    own: Watched,
+    own_before: Duration,
     report: Report,
     schedule: Option<Schedule>,
     lost_at: Option<u64>,
@@ -125,6 +127,11 @@ impl<'p> Generator<'p> {
             phase: Phase::WarmUp,
             begun: 0,
             cpu_before: Vec::new(),
+            own: Watched {
+                name: "load".to_owned(),
+                pids: vec![std::process::id()],
+            },
+            own_before: Duration::ZERO,
             report: Report::default(),
             schedule,
             lost_at: None,
@@ -176,6 +183,7 @@ impl<'p> Generator<'p> {
 
     fn begin(&mut self) -> anyhow::Result<()> {
         self.cpu_before = self.plan.watch.iter().map(Watched::cpu).collect::<Result<_, _>>()?;
+        self.own_before = self.own.cpu()?;
         self.phase = Phase::Measured;
         self.begun = self.now();
         println!("{}", json!({"event": "begin", "ms": unix_ms()}));
@@ -186,6 +194,7 @@ impl<'p> Generator<'p> {
         self.report.measured = Duration::from_nanos(self.now() - self.begun);
         self.report.calls = self.report.latency.count();
         self.report.watch(&self.plan.watch, &self.cpu_before)?;
+        self.report.own_cpu = self.own.cpu()?.saturating_sub(self.own_before);
         self.phase = Phase::End;
         println!("{}", json!({"event": "end", "ms": unix_ms()}));
         Ok(())

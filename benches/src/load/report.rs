@@ -52,7 +52,14 @@ struct Seen {
     count: u64,
     first_ms: u64,
     last_ms: u64,
-    words: BTreeMap<String, u64>,
+    words: BTreeMap<String, Told>,
+}
+
+/// How often something was said, and in which tenths of a second since 1970.
+#[derive(Debug, Default)]
+struct Told {
+    count: u64,
+    tenths: BTreeMap<u64, u64>,
 }
 
 impl Errors {
@@ -68,8 +75,13 @@ impl Errors {
         };
         seen.count += 1;
         seen.last_ms = now;
-        if !words.is_empty() && (seen.words.len() < WORDS_MAX || seen.words.contains_key(&words)) {
-            *seen.words.entry(words).or_default() += 1;
+        if seen.words.len() < WORDS_MAX || seen.words.contains_key(&words) {
+            let told = seen.words.entry(words).or_default();
+            told.count += 1;
+            let tenth = now / 100;
+            if told.tenths.len() < TENTHS_MAX || told.tenths.contains_key(&tenth) {
+                *told.tenths.entry(tenth).or_default() += 1;
+            }
         }
     }
 
@@ -80,8 +92,13 @@ impl Errors {
 
     fn json(&self) -> Value {
         let kinds = self.kinds.iter().map(|(kind, seen)| {
+            let words = seen.words.iter().map(|(words, told)| {
+                let tenths = told.tenths.iter().map(|(tenth, count)| json!([tenth * 100, count]));
+                let told = json!({"count": told.count, "at_ms": tenths.collect::<Vec<_>>()});
+                (words.clone(), told)
+            });
             let value = json!({
-                "count": seen.count, "first_ms": seen.first_ms, "last_ms": seen.last_ms, "words": seen.words,
+                "count": seen.count, "first_ms": seen.first_ms, "last_ms": seen.last_ms, "words": words.collect::<Value>(),
             });
             (kind.clone(), value)
         });
@@ -106,6 +123,8 @@ pub struct Report {
     pub reconnects: u64,
     /// CPU time in the measured time, and resident memory at its end in KiB, by watched name.
     pub watched: Vec<(String, Duration, u64)>,
+    /// CPU time of this program in the measured time.
+    pub own_cpu: Duration,
 }
 
 impl Report {
@@ -134,7 +153,8 @@ impl Report {
         json!({
             "event": "result", "calls": self.calls, "seconds": seconds, "rate": self.calls as f64 / seconds.max(1e-9),
             "latency_us": self.latency.json(), "late_us": self.late.json(), "errors": self.errors.json(),
-            "error_count": self.errors.total(), "reconnects": self.reconnects, "watched": watched.collect::<Value>(),
+            "error_count": self.errors.total(), "reconnects": self.reconnects,
+            "own_cpu": self.own_cpu.as_secs_f64() / seconds.max(1e-9), "watched": watched.collect::<Value>(),
         })
     }
 }
@@ -147,3 +167,5 @@ pub fn unix_ms() -> u64 {
 
 /// Different texts kept of one kind.
 const WORDS_MAX: usize = 8;
+/// Tenths of a second kept of one text.
+const TENTHS_MAX: usize = 64;
