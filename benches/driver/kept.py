@@ -22,11 +22,14 @@ class Kept:
         if is_appended and old and "rows" in figures:
             first = 1 + max((row["round"] for row in old["rows"]), default=-1)
             rows = [{**row, "round": row["round"] + first} for row in figures["rows"]]
-            figures = {**figures, "rows": old["rows"] + rows}
+            figures = {**old, **figures, "rows": old["rows"] + rows}
+            if "paths" in figures:
+                had = [tuple(path) for path in old["paths"]]
+                figures["paths"] = had + [path for path in map(tuple, figures["paths"]) if path not in had]
             abouts = [one for one in old["about"] if one != about] + [about]
         else:
             abouts = [about]
-        self.units[name] = {"about": abouts, **figures}
+        self.units[name] = {**figures, "about": abouts}
 
     def save(self):
         self.file.parent.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def read(about):
                       help=f"of part calls: {', '.join(rounds.CASES)}; default: all")
     what.add_argument("--protocols", type=words(PROTOCOLS))
     what.add_argument("--paths", type=words(PATHS), help="what stands between load and provider, besides nothing;"
-                      " a choice is only printed, unless --out says where to write")
+                      " a choice is only printed, unless --append or --out is said")
     how = parser.add_argument_group("how to measure")
     how.add_argument("--rounds", type=int)
     how.add_argument("--append", action="store_true", help="rounds are added to those that are kept (calls, neighbours)")
@@ -102,7 +102,7 @@ def complete(parser, chosen):
             if getattr(chosen, key) is None:
                 setattr(chosen, key, value)
     # A choice of paths would tear figures apart that belong to one round.
-    is_narrow = bool(chosen.quick or chosen.bar or chosen.paths) and not chosen.out
+    is_narrow = bool(chosen.quick or chosen.bar or chosen.paths) and not (chosen.out or chosen.append)
     chosen.is_printed = is_narrow and not chosen.report
     for key, value in (QUICK if chosen.quick else FULL).items():
         if getattr(chosen, key) is None:

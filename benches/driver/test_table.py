@@ -79,7 +79,9 @@ class Keeping(unittest.TestCase):
 
     def test_appended_rounds_get_numbers_of_their_own(self):
         made = kept()
-        made.put(("calls", "dubbo", "pp-128"), {**ABOUT, "commit": "def"}, figures(one_round(0, 5.0, 50.0)), is_appended=True)
+        anew = {**figures(one_round(0, 5.0, 50.0)), "paths": [*PATHS[:2], ("mosn-1", "MOSN")]}
+        made.put(("calls", "dubbo", "pp-128"), {**ABOUT, "commit": "def"}, anew, is_appended=True)
+        self.assertEqual(made.one("calls", "dubbo", "pp-128")["paths"], [*PATHS, ("mosn-1", "MOSN")])
         self.assertEqual(Table(made.rows("dubbo")).values("pp-128", "remora-1", cost), {0: 6.0, 1: 9.0, 2: 7.0, 3: 5.0})
         self.assertEqual([about["commit"] for about in made.one("calls", "dubbo", "pp-128")["about"]], ["abc", "def"])
 
