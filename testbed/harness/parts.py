@@ -6,6 +6,8 @@ import itertools
 import json
 import os
 import pathlib
+import signal
+import subprocess
 import time
 
 from .procs import Failed, Proc, wait_for
@@ -169,11 +171,28 @@ class Remora:
         except OSError:
             return ""
 
+    @property
+    def serving(self):
+        """The process that serves: after an upgrade a child of the one that was started."""
+        try:
+            children = pathlib.Path(f"/proc/{self.proc.pid}/task/{self.proc.pid}/children").read_text().split()
+        except OSError:
+            children = []
+        return int(children[-1]) if children else self.proc.pid
+
     def kill(self):
+        if self.proc.is_alive() and self.serving != self.proc.pid:
+            os.kill(self.serving, signal.SIGKILL)
         self.proc.kill()
 
     def stop(self):
         return self.proc.stop()
+
+    def command(self, *words):
+        """One of the program's own commands, about this Remora: what it printed, and its exit code."""
+        argv = self.host.command([str(self.parts.binary), *words, "--admin", f"127.0.0.1:{self.admin}"])
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        return (done.stdout + done.stderr).strip(), done.returncode
 
     def log(self):
         """Lines of the running process's log."""
@@ -185,10 +204,10 @@ class Remora:
 
     def figures(self):
         """CPU time, memory, connections, lines of log, in words."""
-        stat = pathlib.Path(f"/proc/{self.proc.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        stat = pathlib.Path(f"/proc/{self.serving}/stat").read_text().rsplit(")", 1)[1].split()
         cpu = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
         memory = int(stat[21]) * os.sysconf("SC_PAGE_SIZE") >> 20
-        return f"{cpu:.2f} s CPU, {memory} MiB, {len(self.host.sockets(self.proc.pid))} connections, {len(self.log())} lines of log"
+        return f"{cpu:.2f} s CPU, {memory} MiB, {len(self.host.sockets(self.serving))} connections, {len(self.log())} lines of log"
 
 
 def now_ms():

@@ -161,10 +161,32 @@ def kill_remora(driver, host):
 
 
 @_area("remora")
+def end_remora(driver, host):
+    """E21: an orderly end, and a new beginning."""
+    remora = driver.shop.remoras[host]
+    remora.proc.popen.terminate()
+
+    def again():
+        remora.proc.wait(20)
+        remora.launch()
+
+    return 5, again, ""
+
+
+@_area("remora")
+def upgrade_remora(driver, host):
+    """E19: to the same binary, in place."""
+    words, code = driver.shop.remoras[host].command("upgrade")
+    if code:
+        driver.counts["upgrades refused"] = driver.counts.get("upgrades refused", 0) + 1
+    return 1, None, f"{code} {words[-160:]}"
+
+
+@_area("remora")
 def stop_remora(driver, host):
     """E13: frozen, for longer than a session now and then."""
     seconds = driver.random.choice((2.0, 4.0, 13.0))
-    pid = driver.shop.remoras[host].proc.pid
+    pid = driver.shop.remoras[host].serving
     os.kill(pid, signal.SIGSTOP)
     return seconds, lambda: os.kill(pid, signal.SIGCONT), ""
 
@@ -296,7 +318,8 @@ def send_crowd(driver, host):
     return 9, ended, f"{manner} {speech}"
 
 
-KINDS = [(kill_remora, PROVIDERS), (kill_remora, CONSUMERS), (stop_remora, PROVIDERS + CONSUMERS), (kill_app, PROVIDERS), (freeze_app, PROVIDERS),
+KINDS = [(kill_remora, PROVIDERS), (kill_remora, CONSUMERS), (stop_remora, PROVIDERS + CONSUMERS), (end_remora, PROVIDERS),
+         (upgrade_remora, PROVIDERS + CONSUMERS), (kill_app, PROVIDERS), (freeze_app, PROVIDERS),
          (end_app, PROVIDERS), (stop_registry, ("zookeeper",)), (empty_registry, ("zookeeper",)), (cut_off_registry, PROVIDERS + CONSUMERS), (shake_registry, PROVIDERS + CONSUMERS),
          (break_calls, ("p1", "p2")), (slow_calls, ("p1", "p2")), (send_crowd, PROVIDERS + CONSUMERS)]
 

@@ -69,10 +69,14 @@ class Caller:
         """What was said of the seconds in between."""
         return [s for s in self.proc.all("second") if begin_ms <= s["ms"] <= end_ms and s["ok"]]
 
+    def quantile(self, name, begin_ms, end_ms):
+        """Median of a quantile of the seconds in between, in milliseconds."""
+        values = [s["latency_us"][name] / 1000 for s in self.seconds(begin_ms, end_ms)]
+        return round(statistics.median(values), 2) if values else None
+
     def p99(self, begin_ms, end_ms):
         """Median of the 99th percentiles of the seconds in between, in milliseconds."""
-        values = [s["latency_us"]["p99"] / 1000 for s in self.seconds(begin_ms, end_ms)]
-        return round(statistics.median(values), 2) if values else None
+        return self.quantile("p99", begin_ms, end_ms)
 
     def sessions(self):
         """Ids of the sessions it had at its registry."""
@@ -174,12 +178,12 @@ class Site(World):
         subprocess.run(["ip", "-n", namespace, "link", "set", "eth0", state], check=True)
 
     def sample(self, host):
-        return sample(self.remoras[host].proc.pid)
+        return sample(self.remoras[host].serving)
 
     def published(self, host):
         """Provider nodes of a host, whoever owns them."""
         address = self.network.host(host).address
-        return [path for path in self.owners() if "/providers/" in path and f"{address}%3A" in path or f"//{address}:" in path]
+        return [path for path in self.owners() if "/providers/" in path and f"%2F%2F{address}%3A" in path]
 
     def judged(self, case, note="", **figures):
         """A result row: ends the callers, holds the journals against each other."""

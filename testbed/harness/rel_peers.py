@@ -14,7 +14,7 @@ QUICK = {"call": {"heartbeat_interval": "3s", "heartbeat_timeout": "3s", "heartb
 
 def _noise(callers, quiet, loud):
     """The 99th percentile of the others before and meanwhile, in words."""
-    return ", ".join(f"{c.protocol} p99 {c.p99(*quiet)} → {c.p99(*loud)} ms" for c in callers)
+    return ", ".join(f"{c.protocol} p50 {c.quantile('p50', *quiet)} → {c.quantile('p50', *loud)}, p99 {c.p99(*quiet)} → {c.p99(*loud)} ms" for c in callers)
 
 
 def slow_readers(settings, network, name):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """E21: everything is restarted, one after the other, under load."""
 
-import subprocess
 import time
 
 from .parts import now_ms
@@ -67,11 +66,9 @@ def _restart_provider(site, host, providers, steps):
 def _upgrade(site, host, steps):
     """`remora upgrade` without arguments; what went wrong, if anything."""
     steps.append((now_ms(), f"{host}: upgrade"))
-    remora = site.remoras[host]
-    argv = remora.host.command([str(site.parts.binary), "upgrade", "--admin", f"127.0.0.1:{remora.admin}"])
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    words, code = site.remoras[host].command("upgrade")
     time.sleep(1)
-    return f"{host}: upgrade ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-200:]}" if done.returncode else None
+    return f"{host}: upgrade ended with {code}: {words[-200:]}" if code else None
 
 
 def _near(ranges, steps):

@@ -72,7 +72,7 @@ def told(row):
 
 def keep(name, settings, result, problems):
     """One file for each experiment."""
-    result.update(how=f"testbed/run --reliability {name}" + (f" --seed {settings.seed}" if settings.seed else ""), seed=settings.seed,
+    result.update(how=f"testbed/run --reliability {name}" + f" --seed {settings.seed}" + (f" --seconds {settings.seconds}" if settings.seconds else ""), seed=settings.seed,
                   commit=commit(), date=datetime.date.today().isoformat(), holds=not problems, problems=problems)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name.replace('/', '-')}.json").write_text(json.dumps(result, indent=1) + "\n")
