@@ -20,7 +20,7 @@ use super::recent::Recent;
 use super::router::{Candidate, LocalRoute};
 use super::upstream::pool::Pool;
 use super::wire::{CloseReason, Read, Wire};
-use super::worker::{TURN_READS, Worker};
+use super::worker::Worker;
 use super::{dispatch, reply};
 use crate::metrics::call::{CallShard, Dropped, Side};
 
@@ -222,7 +222,6 @@ impl Downstream {
     async fn read(self: &Rc<Self>, worker: &Rc<Worker>) -> CloseReason {
         let mut reader = FrameReader::default();
         let mut is_sniffed = false;
-        let mut reads = 0;
         loop {
             let mut input = match self.wire.read(&mut reader).await {
                 Read::Input(input) => input,
@@ -265,10 +264,7 @@ impl Downstream {
                 debug!(reason = error.reason(), %error, "malformed frame");
                 return CloseReason::BadFrame;
             }
-            reads += 1;
-            if reads % TURN_READS == 0 {
-                tokio::task::yield_now().await;
-            }
+            self.wire.give_way().await;
         }
     }
 }

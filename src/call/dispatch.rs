@@ -32,12 +32,15 @@ pub(super) struct Call {
     pub(super) route: Rc<LocalRoute>,
     pub(super) kept: Kept,
     pub(super) started: Instant,
-    pub(super) deadline: Instant,
+    /// How long it is kept, in ms; at most a day and a little.
+    limit_ms: u32,
     /// Where in the upstream connection's stream its frame begins.
     pub(super) sent_at: u64,
     serialization: Option<&'static str>,
     attempts: u32,
-    failures: Vec<Failure>,
+    /// Boxed: most calls have none, and what waits is to be small.
+    #[allow(clippy::box_collection, reason = "a pointer is a third of a vector")]
+    failures: Option<Box<Vec<Failure>>>,
 }
 
 /// Why an attempt failed. Nothing was sent then.
@@ -54,8 +57,17 @@ impl Call {
         self.kept.kind == FrameKind::Oneway
     }
 
+    /// When it is given up.
+    pub(super) fn deadline(&self) -> Instant {
+        self.started + Duration::from_millis(u64::from(self.limit_ms))
+    }
+
+    fn failures(&self) -> &[Failure] {
+        self.failures.as_deref().map_or(&[], |failures| failures)
+    }
+
     fn is_excluded(&self, addr: SocketAddr) -> bool {
-        self.failures
+        self.failures()
             .iter()
             .any(|failure| failure.is_excluded && failure.addr == addr)
     }
@@ -97,11 +109,11 @@ pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now
         kept: worker.kept.keep(frame, has_alternatives),
         route,
         started: now,
-        deadline: now + limit,
+        limit_ms: u32::try_from(limit.as_millis()).unwrap_or(u32::MAX),
         sent_at: 0,
         serialization,
         attempts: 0,
-        failures: Vec::new(),
+        failures: None,
     };
     send(worker, call, frame, now);
 }
@@ -148,6 +160,7 @@ fn facts(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame) -> Result<Fa
 }
 
 /// Sends a call to an instance that was not tried yet.
+#[inline]
 fn send(worker: &Rc<Worker>, mut call: Call, frame: &Frame, now: Instant) {
     let mut full = None;
     while call.attempts < worker.config.max_attempts {
@@ -169,7 +182,7 @@ fn send(worker: &Rc<Worker>, mut call: Call, frame: &Frame, now: Instant) {
     let service = call.route.label.to_string();
     let error = match full {
         Some(in_flight) => CallError::Overloaded { service, in_flight },
-        None if call.failures.is_empty() => CallError::NoInstance { service },
+        None if call.failures().is_empty() => CallError::NoInstance { service },
         None => CallError::Unreachable {
             service,
             tried: tried(&mut call),
@@ -200,6 +213,7 @@ pub(super) fn again(worker: &Rc<Worker>, mut call: Call, failure: Failure) {
 }
 
 /// Back, with a reply.
+#[inline]
 pub(super) fn back(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut call: Call, reply: &Frame, now: Instant) {
     let outcome = upstream.protocol.outcome(reply);
     if outcome != Outcome::NothingSent {
@@ -243,13 +257,15 @@ pub(super) fn oneway_lost(worker: &Worker, call: Call, error: &CallError) {
 
 fn note(call: &mut Call, addr: SocketAddr, why: String, is_excluded: bool) {
     let failure = Failure { addr, why, is_excluded };
-    call.failures.push(failure);
+    call.failures.get_or_insert_default().push(failure);
 }
 
 fn tried(call: &mut Call) -> Tried {
     Tried(
         call.failures
-            .drain(..)
+            .take()
+            .into_iter()
+            .flat_map(|failures| *failures)
             .map(|failure| (failure.addr, failure.why))
             .collect(),
     )

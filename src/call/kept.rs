@@ -18,6 +18,7 @@ pub(super) struct Kept {
     pub(super) kind: FrameKind,
     /// The caller's id.
     pub(super) stream_id: StreamId,
+    is_whole: bool,
     /// Length of the head in bytes.
     head_len: u32,
     /// Length of the whole frame in bytes.
@@ -25,16 +26,15 @@ pub(super) struct Kept {
     bytes: KeptBytes,
 }
 
+/// The head, or the whole frame.
 #[derive(Debug)]
 enum KeptBytes {
     /// A short head.
     Inline([u8; INLINE_MAX]),
-    /// A longer head, in a buffer of the store.
-    Head(Vec<u8>),
-    /// The whole frame, in a buffer of the store.
-    Short(Vec<u8>),
-    /// The whole frame, on its own and counted against a budget.
-    Long(Bytes),
+    /// In a buffer of the store.
+    Buffer(Vec<u8>),
+    /// On its own and counted against a budget. Boxed: it is rare, and what waits is to be small.
+    Long(Box<Bytes>),
 }
 
 impl Kept {
@@ -43,8 +43,8 @@ impl Kept {
         let head_len = self.head_len as usize;
         let wire = match &self.bytes {
             KeptBytes::Inline(head) => Bytes::copy_from_slice(&head[..head_len.min(INLINE_MAX)]),
-            KeptBytes::Head(bytes) | KeptBytes::Short(bytes) => Bytes::copy_from_slice(bytes),
-            KeptBytes::Long(bytes) => bytes.clone(),
+            KeptBytes::Buffer(bytes) => Bytes::copy_from_slice(bytes),
+            KeptBytes::Long(bytes) => Bytes::clone(bytes),
         };
         Frame {
             kind: self.kind,
@@ -56,12 +56,12 @@ impl Kept {
 
     /// Whether all of the request is here.
     pub(super) fn is_whole(&self) -> bool {
-        matches!(self.bytes, KeptBytes::Short(_) | KeptBytes::Long(_))
+        self.is_whole
     }
 
     /// The whole request, if it was kept.
     pub(super) fn frame(&self) -> Option<Frame> {
-        self.is_whole().then(|| self.head())
+        self.is_whole.then(|| self.head())
     }
 }
 
@@ -79,27 +79,30 @@ impl KeptStore {
     pub(super) fn keep(&self, request: &Frame, has_alternatives: bool) -> Kept {
         let wire = &request.wire;
         let head = request.head();
-        let bytes = if has_alternatives && wire.len() <= COPY_MAX {
-            KeptBytes::Short(self.copy(wire))
-        } else if has_alternatives && self.long.get() + wire.len() <= LONG_MAX {
+        let is_short = wire.len() <= COPY_MAX;
+        let is_whole = has_alternatives && (is_short || self.long.get() + wire.len() <= LONG_MAX);
+        let bytes = if is_whole && is_short {
+            KeptBytes::Buffer(self.copy(wire))
+        } else if is_whole {
             self.long.set(self.long.get() + wire.len());
             // Sharing a short one would hold all of the buffer it was read into.
             let is_shared = wire.len() > READ_MAX / 2;
-            KeptBytes::Long(if is_shared {
+            KeptBytes::Long(Box::new(if is_shared {
                 wire.clone()
             } else {
                 Bytes::copy_from_slice(wire)
-            })
+            }))
         } else if head.len() <= INLINE_MAX {
             let mut inline = [0; INLINE_MAX];
             inline[..head.len()].copy_from_slice(head);
             KeptBytes::Inline(inline)
         } else {
-            KeptBytes::Head(self.copy(head))
+            KeptBytes::Buffer(self.copy(head))
         };
         Kept {
             kind: request.kind,
             stream_id: request.stream_id,
+            is_whole,
             // A head is far below 4 GiB: it lies within a frame.
             head_len: u32::try_from(head.len()).unwrap_or(u32::MAX),
             len: wire.len(),
@@ -110,7 +113,8 @@ impl KeptStore {
     /// Completes what is kept by the request as it was found in a write buffer, under the caller's id again.
     pub(super) fn complete(&self, kept: &mut Kept, wire: Vec<u8>) {
         self.long.set(self.long.get() + wire.len());
-        let head = std::mem::replace(&mut kept.bytes, KeptBytes::Long(wire.into()));
+        kept.is_whole = true;
+        let head = std::mem::replace(&mut kept.bytes, KeptBytes::Long(Box::new(wire.into())));
         self.take_back(head);
     }
 
@@ -133,14 +137,14 @@ impl KeptStore {
     fn take_back(&self, bytes: KeptBytes) {
         match bytes {
             KeptBytes::Inline(_) => {}
-            KeptBytes::Head(buffer) | KeptBytes::Short(buffer) => self.buffers.give(buffer),
+            KeptBytes::Buffer(buffer) => self.buffers.give(buffer),
             KeptBytes::Long(bytes) => self.long.set(self.long.get().saturating_sub(bytes.len())),
         }
     }
 }
 
 /// Longest head that is kept without a buffer: dubbo's has 16 bytes.
-const INLINE_MAX: usize = 24;
+const INLINE_MAX: usize = 16;
 /// Longest request that is kept as a copy in a buffer of the store.
 const COPY_MAX: usize = 4096;
 /// Long requests that one worker keeps for another attempt, in bytes. Above it they get one attempt.

@@ -15,6 +15,7 @@ use super::worker::Worker;
 use crate::metrics::call::{CallEnd, Dropped};
 
 /// Hands the provider's reply to the caller.
+#[inline]
 pub(super) fn pass(worker: &Worker, call: Call, reply: &Frame, end: CallEnd, now: Instant) {
     let from = &call.from;
     let end = if from.is_closed() {

@@ -56,6 +56,8 @@ pub(super) struct Wire {
     mid_frame_since: Cell<Option<Instant>>,
     mid_frame_bytes: Cell<u64>,
     last_read: Cell<Instant>,
+    /// Reads since there was nothing to read.
+    reads: Cell<u32>,
     probes: Cell<u32>,
     probed_at: Cell<Instant>,
     bytes_in: Cell<u64>,
@@ -111,6 +113,7 @@ impl Wire {
             mid_frame_since: Cell::new(None),
             mid_frame_bytes: Cell::new(0),
             last_read: Cell::new(now),
+            reads: Cell::new(0),
             probes: Cell::new(0),
             probed_at: Cell::new(now),
             bytes_in: Cell::new(0),
@@ -143,8 +146,9 @@ impl Wire {
             && let Some(stream) = &mut *self.stream.borrow_mut()
         {
             match reader.poll_fill(cx, stream, &self.io.read_buffer) {
-                Poll::Pending => {}
+                Poll::Pending => self.reads.set(0),
                 Poll::Ready(Ok(Some(input))) => {
+                    self.reads.set(self.reads.get() + 1);
                     self.last_read.set(Instant::now());
                     self.probes.set(0);
                     self.bytes_in.set(self.bytes_in.get() + input.read as u64);
@@ -166,6 +170,14 @@ impl Wire {
             *waker = Some(cx.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// Lets others have their turn when this one had its share of reads.
+    pub(super) async fn give_way(&self) {
+        if self.reads.get() >= TURN_READS {
+            self.reads.set(0);
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Gives the rest of an input back.
@@ -441,6 +453,8 @@ fn poll_write(stream: &mut TcpStream, out: &WriteBuffer, cx: &mut Context<'_>) -
     }
 }
 
+/// Reads of one connection in one turn before others have theirs; 64 KiB each.
+const TURN_READS: u32 = 4;
 /// Bytes after which is not waited for the end of the turn.
 const FLUSH_EARLY: usize = 64 << 10;
 /// Slices handed to one vectored write.

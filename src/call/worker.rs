@@ -311,8 +311,6 @@ impl Worker {
     }
 }
 
-/// Reads of one connection in one turn before others have theirs; 64 KiB each.
-pub(super) const TURN_READS: u32 = 4;
 /// How late a deadline may be noticed: small against the shortest timeouts in use (100 ms), and 50 wake-ups a second.
 const TICK: Duration = Duration::from_millis(20);
 const TEND_EVERY: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::super::dispatch::{self, Call, Failure};
 use super::super::frame_reader::{FrameReader, Piece};
 use super::super::wire::{CloseReason, Read, Wire};
-use super::super::worker::{TURN_READS, Worker};
+use super::super::worker::Worker;
 use super::super::{callback, listener, reply};
 use super::health::{Cause, Health};
 use super::mux::StreamTable;
@@ -105,6 +105,7 @@ impl Upstream {
 
     /// Sends a call and keeps it until its reply comes; a one-way call is kept only until there is a connection. Gives the
     /// call back when too many are in flight.
+    #[inline]
     pub(in crate::call) fn send(
         self: &Rc<Self>,
         worker: &Worker,
@@ -114,7 +115,7 @@ impl Upstream {
     ) -> Option<Call> {
         let from = call.from.clone();
         call.sent_at = self.wire.position();
-        let deadline = call.deadline;
+        let deadline = call.deadline();
         let id = if call.is_oneway() && self.is_ready() {
             dispatch::oneway_sent(worker, call);
             self.table.borrow_mut().spare_id()
@@ -144,9 +145,9 @@ impl Upstream {
         }
         let mut table = self.table.borrow_mut();
         let before = out.len();
-        table.take_where(|call| call.deadline <= now, out);
+        table.take_where(|call| call.deadline() <= now, out);
         worker.calls_left(out.len() - before);
-        self.next_deadline.set(table.iter().map(|call| call.deadline).min());
+        self.next_deadline.set(table.iter().map(Call::deadline).min());
     }
 
     /// Takes the calls out that nobody waits for any more, once they have waited as long as one without a limit would: limits
@@ -254,7 +255,6 @@ impl Upstream {
     /// Reads until the connection is over; gives why.
     async fn read(self: &Rc<Self>, worker: &Rc<Worker>) -> CloseReason {
         let mut reader = FrameReader::default();
-        let mut reads = 0;
         loop {
             let mut input = match self.wire.read(&mut reader).await {
                 Read::Input(input) => input,
@@ -275,10 +275,7 @@ impl Upstream {
                 return CloseReason::BadFrame;
             }
             self.close_if_done();
-            reads += 1;
-            if reads % TURN_READS == 0 {
-                tokio::task::yield_now().await;
-            }
+            self.wire.give_way().await;
         }
     }
 
