@@ -52,6 +52,22 @@ pub(super) fn facades(doors: &[Counted]) -> Vec<Figure> {
                 _ => Vec::new(),
             },
         ),
+        gauge(
+            names::FACADE_STAND_INS,
+            "Connections of applications that started while the registry was away",
+            &|s| match s {
+                DoorStats::ZooKeeper(s) => plain(&s.stand_ins),
+                _ => Vec::new(),
+            },
+        ),
+        counter(
+            names::FACADE_RESTORED,
+            "Published nodes that were gone and were made again",
+            &|s| match s {
+                DoorStats::ZooKeeper(s) => plain(&s.restored),
+                _ => Vec::new(),
+            },
+        ),
         counter(names::FACADE_REQUESTS, "Requests by how they were served", &requests),
         counter(
             names::FACADE_EVENTS,

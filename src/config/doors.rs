@@ -112,6 +112,10 @@ pub struct ZooKeeperDoor {
     pub max_connections: usize,
     /// How long the first read of a list waits until it is known.
     pub first_list_wait: Span,
+    /// Whether applications that start while the registry is away are served from what is known.
+    pub stand_in: bool,
+    /// When the registry is back, those applications turn to it within this time, each at its own moment.
+    pub return_spread: Span,
 }
 
 impl Default for ZooKeeperDoor {
@@ -126,6 +130,8 @@ impl Default for ZooKeeperDoor {
             max_reply: ByteSize(default.max_reply_bytes as u64),
             max_connections: default.max_connections,
             first_list_wait: Span(default.first_list_wait),
+            stand_in: default.stand_in,
+            return_spread: Span(default.return_spread),
         }
     }
 }
@@ -142,6 +148,8 @@ impl ZooKeeperDoor {
             max_reply_bytes: self.max_reply.bytes(),
             max_connections: self.max_connections,
             first_list_wait: self.first_list_wait.0,
+            stand_in: self.stand_in,
+            return_spread: self.return_spread.0,
             ..facade::Config::default()
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use remora_naming::metadata as document;
 use remora_registry::{
-    BoxFuture, Client, Discovery, Instance, LeaseId, LeaseInfo, Outward, PublishError, Registry, Snapshot, Target,
-    UnappliedRule,
+    BoxFuture, Client, Discovery, Instance, LeaseId, LeaseInfo, Outward, PublishError, Registry, RegistryState,
+    Snapshot, Target, UnappliedRule,
 };
 use tokio::sync::watch;
 
@@ -103,6 +103,10 @@ impl Discovery for Desk {
 
     fn cannot_hold(&self, target: &Target) -> Option<String> {
         self.link.registry.cannot_hold(target)
+    }
+
+    fn reach(&self) -> Option<watch::Receiver<RegistryState>> {
+        Some(self.link.registry.state())
     }
 
     fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance) {

@@ -79,6 +79,8 @@ pub struct DiscoveryMetrics {
     pub metadata: Family<OutcomeLabel, Counter>,
     /// Writes of the last known lists.
     pub snapshot_writes: Family<OutcomeLabel, Counter>,
+    /// Whether the last write worked.
+    pub snapshot_kept: Family<RegistryLabel, Number>,
     /// Time to take a changed list into the routes.
     pub rebuild: Histogram,
 }
@@ -103,6 +105,7 @@ impl DiscoveryMetrics {
             kept_operations: Family::default(),
             metadata: Family::default(),
             snapshot_writes: Family::default(),
+            snapshot_kept: Family::default(),
             rebuild: Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5]),
         };
         let all = metrics.clone();
@@ -149,6 +152,11 @@ impl DiscoveryMetrics {
             names::SNAPSHOT_WRITES,
             "Writes of the last known lists by outcome",
             all.snapshot_writes,
+        );
+        registry.register(
+            names::SNAPSHOT_KEPT,
+            "1 while the last known lists on disk are those in memory",
+            all.snapshot_kept,
         );
         registry.register(
             names::REBUILD,

@@ -63,6 +63,8 @@ pub const KEPT_OPERATIONS: &str = "remora_discovery_kept_operations";
 pub const METADATA: &str = "remora_discovery_metadata_fetches";
 /// Writes of the last known lists; label `outcome`. On the page from the first one on.
 pub const SNAPSHOT_WRITES: &str = "remora_discovery_snapshot_writes";
+/// 1 while the last known lists on disk are those in memory; 0: they could not be written, an alert; label `registry`.
+pub const SNAPSHOT_KEPT: &str = "remora_discovery_snapshot_kept";
 /// Time to take a changed list into the routes.
 pub const REBUILD: &str = "remora_discovery_rebuild_seconds";
 
@@ -75,6 +77,10 @@ pub const FACADE_SESSIONS: &str = "remora_facade_sessions";
 /// Requests; label `way` says how they were served (`relayed`, `owned`, `local`; ZooKeeper, SOFARegistry) or what they asked
 /// for (`publish`, `unpublish`, `subscribe`, `unsubscribe`, `heartbeat`; mesh, dubbod).
 pub const FACADE_REQUESTS: &str = "remora_facade_requests";
+/// Connections of applications that started while the registry was away and are served from what is known; ZooKeeper.
+pub const FACADE_STAND_INS: &str = "remora_facade_stand_ins";
+/// Published nodes that were gone and were made again; ZooKeeper.
+pub const FACADE_RESTORED: &str = "remora_facade_restored";
 /// Watch events (ZooKeeper) and pushes (SOFARegistry) made by the facade.
 pub const FACADE_EVENTS: &str = "remora_facade_events";
 /// Pushes that were not taken in time, and made again. SOFARegistry.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{BoxFuture, FacadeError, Instance, PublishError, Seat, Snapshot, Target, UnappliedRule};
+use crate::{BoxFuture, FacadeError, Instance, PublishError, RegistryState, Seat, Snapshot, Target, UnappliedRule};
 
 /// Number of a lease, unique in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,6 +121,12 @@ pub trait Discovery: Send + Sync + 'static {
 
     /// Why the registry behind cannot hold `target` at all, for a message to the application; `None` if it can.
     fn cannot_hold(&self, target: &Target) -> Option<String>;
+
+    /// Whether the registry behind can be reached, and its changes; `None` where nobody can say. A facade that can do
+    /// something for applications meanwhile asks for it.
+    fn reach(&self) -> Option<watch::Receiver<RegistryState>> {
+        None
+    }
 
     /// The application takes `instance` back, also from where `publish_kept` keeps it.
     fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance);

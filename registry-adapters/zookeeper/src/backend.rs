@@ -29,6 +29,11 @@ pub trait Backend: Send + Sync + 'static {
     /// What it is, for logs: `zookeeper://h1:2181,h2:2181`, `embedded`.
     fn describe(&self) -> String;
 
+    /// Whether it can be out of reach while this process runs.
+    fn can_be_away(&self) -> bool {
+        false
+    }
+
     /// Path that stands before every path of ours there, without a trailing slash; empty for none.
     fn chroot(&self) -> &str {
         ""
@@ -155,6 +160,10 @@ impl Backend for Ensemble {
             let servers = self.servers.join(",");
             Err(BackendError::Unreachable { servers, cause })
         })
+    }
+
+    fn can_be_away(&self) -> bool {
+        true
     }
 
     fn describe(&self) -> String {

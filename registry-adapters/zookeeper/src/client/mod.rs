@@ -53,7 +53,7 @@ impl Default for Options {
             session_timeout: Duration::from_secs(30),
             operation_timeout: Duration::from_secs(10),
             reconnect_min: Duration::from_millis(100),
-            reconnect_max: Duration::from_secs(5),
+            reconnect_max: Duration::from_secs(2),
             max_frame_bytes: 64 << 20,
             auth: None,
         }
@@ -187,7 +187,21 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn create(&self, path: &str, data: Bytes, mode: CreateMode) -> Result<String, ClientError> {
-        let request = self.create_request(self.inside(path), data, mode);
+        self.create_as(path, data, mode, self.acl()).await
+    }
+
+    /// As [`create`](Self::create), with an access list of its own.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn create_as(
+        &self,
+        path: &str,
+        data: Bytes,
+        mode: CreateMode,
+        acl: Seq<Acl>,
+    ) -> Result<String, ClientError> {
+        let request = create_request(self.inside(path), data, mode, acl);
         match self.ask(path, request, None).await? {
             Reply::Created { path } => {
                 let made = path.strip_prefix(&self.shared.chroot).unwrap_or(&path);
@@ -228,7 +242,7 @@ impl Client {
         }
         for path in absent.into_iter().rev() {
             loop {
-                let request = self.create_request(path.into(), Bytes::new(), mode);
+                let request = create_request(path.into(), Bytes::new(), mode, self.acl());
                 match self.ask(path, request, None).await {
                     Ok(_) => break,
                     // Somebody else made it meanwhile.
@@ -321,7 +335,8 @@ impl Client {
         answered.await.unwrap_or_else(|_| Err(unreadable()))
     }
 
-    fn create_request(&self, path: Text, data: Bytes, mode: CreateMode) -> Request {
+    /// Who may do what with nodes of ours.
+    fn acl(&self) -> Seq<Acl> {
         let acl = match &self.shared.options.auth {
             None => Acl::open(),
             Some(_) => Acl {
@@ -330,17 +345,7 @@ impl Client {
                 id: Text::empty(),
             },
         };
-        Request::Create(Create {
-            op: match mode {
-                CreateMode::Container => OpCode::CreateContainer,
-                _ => OpCode::Create,
-            },
-            path,
-            data: Some(data),
-            acl: [acl].into_iter().collect(),
-            flags: mode.number(),
-            ttl_ms: 0,
-        })
+        Seq::from_iter([acl])
     }
 
     /// The path with the chroot before it.
@@ -365,6 +370,20 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Client({})", self.shared.server)
     }
+}
+
+fn create_request(path: Text, data: Bytes, mode: CreateMode, acl: Seq<Acl>) -> Request {
+    Request::Create(Create {
+        op: match mode {
+            CreateMode::Container => OpCode::CreateContainer,
+            _ => OpCode::Create,
+        },
+        path,
+        data: Some(data),
+        acl,
+        flags: mode.number(),
+        ttl_ms: 0,
+    })
 }
 
 const ANY_VERSION: i32 = -1;

@@ -224,4 +224,4 @@ fn pause(options: &Options, failures: u32) -> Duration {
 const NO_PASSWORD: Bytes = Bytes::from_static(&[0; 16]);
 /// `Ensemble` tries its servers for 3 s each; this is for five of them and their names.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-const REFUSALS_BEFORE_FORGETTING: u32 = 2;
+const REFUSALS_BEFORE_FORGETTING: u32 = 1;

@@ -68,6 +68,8 @@ pub struct Options {
     pub max_outstanding: usize,
     /// Bytes not yet sent on one connection; when events exceed it, it is closed, and its client catches up on reconnect.
     pub max_out_bytes: usize,
+    /// What the password of every session begins with; the other 8 bytes cannot be guessed either. `None`: nothing.
+    pub password_mark: Option<[u8; 8]>,
 }
 
 impl Default for Options {
@@ -83,6 +85,7 @@ impl Default for Options {
             max_watches: 200_000,
             max_outstanding: 1_000,
             max_out_bytes: 16 << 20,
+            password_mark: None,
         }
     }
 }
@@ -140,7 +143,7 @@ impl Server {
             None => {
                 let key = Sessions::new_key();
                 store.initialise(&key).map_err(|e| fail(&store, e))?;
-                let sessions = Sessions::new(key, &[], now, now_ms);
+                let sessions = Sessions::new(key, &[], now, now_ms).marked(options.password_mark);
                 Core::new(Tree::new(), sessions, next_epoch(0, now_ms), options.clone())
             }
             Some(stored) => {
@@ -149,7 +152,7 @@ impl Server {
                     sessions = stored.sessions.len(),
                     "registry opened"
                 );
-                let sessions = Sessions::new(stored.key, &stored.sessions, now, now_ms);
+                let sessions = Sessions::new(stored.key, &stored.sessions, now, now_ms).marked(options.password_mark);
                 Core::new(stored.tree, sessions, next_epoch(stored.zxid, now_ms), options.clone())
             }
         };
@@ -163,7 +166,7 @@ impl Server {
     /// A registry that forgets everything when it is closed.
     pub fn in_memory(options: Options) -> Self {
         let now_ms = core::now_ms();
-        let sessions = Sessions::new(Sessions::new_key(), &[], Instant::now(), now_ms);
+        let sessions = Sessions::new(Sessions::new_key(), &[], Instant::now(), now_ms).marked(options.password_mark);
         let core = Core::new(Tree::new(), sessions, next_epoch(0, now_ms), options.clone());
         Self::start(core, None, options, u64::MAX)
     }

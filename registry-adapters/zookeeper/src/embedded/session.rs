@@ -23,7 +23,11 @@ pub(super) struct Sessions {
     changed: HashSet<i64>,
     next: i64,
     key: Key,
+    mark: Option<Mark>,
 }
+
+/// What every password of a registry begins with, if it has to be told from passwords of others.
+pub(super) type Mark = [u8; 8];
 
 /// Secret from which passwords are made. Stored with the tree, so that passwords stay good over a restart.
 pub(super) type Key = [u8; 20];
@@ -52,7 +56,13 @@ impl Sessions {
             changed: HashSet::new(),
             next: next.max(highest),
             key,
+            mark: None,
         }
+    }
+
+    /// Lets every password begin with `mark`.
+    pub(super) fn marked(self, mark: Option<Mark>) -> Self {
+        Self { mark, ..self }
     }
 
     /// A key that nobody can guess: the system's randomness as it seeds hash maps.
@@ -108,6 +118,8 @@ impl Sessions {
         let outer = Sha1::new().chain_update(inner).chain_update(self.key).finalize();
         let mut password = [0; 16];
         password.iter_mut().zip(outer).for_each(|(to, from)| *to = from);
+        let mark = self.mark.iter().flatten();
+        password.iter_mut().zip(mark).for_each(|(to, from)| *to = *from);
         password
     }
 

@@ -24,6 +24,10 @@ pub struct Config {
     /// Sessions and nodes are the embedded registry's, but the one that lists come from is another, which speaks another
     /// protocol: what applications publish must be brought there, too.
     pub keeps_publications: bool,
+    /// Applications that start while the registry is away are served from what is known.
+    pub stand_in: bool,
+    /// Such applications turn to the registry within this time after it is back, each at its own moment.
+    pub return_spread: Duration,
     /// Longest request taken, in bytes; ZooKeeper's `jute.maxbuffer`.
     pub max_frame_bytes: usize,
     /// Longest reply of the registry passed on, in bytes. Java clients take 1 to 4 MiB.
@@ -53,6 +57,8 @@ impl Default for Config {
             service_roots: None,
             application_roots: vec!["/services".to_owned()],
             keeps_publications: false,
+            stand_in: true,
+            return_spread: Duration::from_secs(2),
             max_frame_bytes: DEFAULT_MAX_FRAME,
             max_reply_bytes: 16 << 20,
             max_outstanding: 1_000,

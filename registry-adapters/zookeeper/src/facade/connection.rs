@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Shared;
+use super::bridge;
 use super::door::{Door, DoorError};
-use super::greeting::{self, Hello, Upstream};
+use super::greeting::{self, GreetingError, Hello, Upstream};
 use super::session::{State, Visit};
+use super::stand_in::{Home, Reach, StandIn};
 use super::stats::{Raised, Stats};
 use crate::wire::{ConnectRequest, WireError, split_frame};
 
@@ -61,7 +63,7 @@ pub(super) async fn serve(
         Ok(Hello::Client(request)) => request,
         Ok(Hello::Word) => return,
         Err(e) => {
-            if let greeting::GreetingError::Wire(_) = e {
+            if let GreetingError::Wire(_) = e {
                 Stats::count(&shared.stats.malformed);
             }
             return debug!(registry = "zookeeper", %peer, cause = %e, "connection closed");
@@ -72,10 +74,15 @@ pub(super) async fn serve(
     }
     let opened = tokio::select! {
         () = drain.cancelled() => return,
-        opened = greeting::open(&shared, &request) => opened,
+        opened = open(&shared, &*discovery, &request) => opened,
     };
-    let upstream = match opened {
-        Ok(upstream) => upstream,
+    let mut out = BytesMut::new();
+    let (upstream, home) = match opened {
+        Ok(Opened::Session(upstream, home)) => (upstream, home),
+        Ok(Opened::Over) => {
+            greeting::answer(&StandIn::over(&request), &mut out);
+            return last_word(&shared, &mut stream, &request, &out, &drain).await;
+        }
         Err(e) => {
             shared.sessions.still_wanted(request.session_id, &request.password);
             return debug!(registry = "zookeeper", %peer, cause = %e, "connection closed, the registry is out of reach");
@@ -86,18 +93,78 @@ pub(super) async fn serve(
         info!(registry = "zookeeper", %peer, "what this application published was withdrawn when Remora left, its session is ended so that it publishes anew");
         upstream = greeting::end(&shared, upstream).await;
     }
-    let mut out = BytesMut::new();
     greeting::answer(&upstream.response, &mut out);
     if !upstream.is_alive() {
-        shared.sessions.expired(request.session_id, &request.password);
-        if stream.write_all(&out).await.is_ok() {
-            // The client reads the answer before it notices that the connection is closed.
-            let _ = stream.shutdown().await;
-        }
-        return;
+        return last_word(&shared, &mut stream, &request, &out, &drain).await;
     }
-    let session = Session::enter(&shared, discovery, &request, upstream, peer, out).await;
-    session.run(stream, input, drain).await;
+    let reach = Reach::of(&shared, &*discovery);
+    let mut session = Session::enter(&shared, discovery, &request, upstream, peer, out).await;
+    let _stands_in = (home == Home::StandIn).then(|| {
+        session.stand_in(request.session_id == 0);
+        Raised::new(Arc::clone(&shared.stats), |stats| &stats.stand_ins)
+    });
+    session.run(stream, input, drain, reach).await;
+}
+
+/// What became of a greeting.
+enum Opened {
+    Session(Upstream, Home),
+    /// The session was a stand-in's, which is gone.
+    Over,
+}
+
+/// Opens the session that an application asks for where it can be had.
+async fn open(shared: &Shared, discovery: &dyn Discovery, request: &ConnectRequest) -> Result<Opened, GreetingError> {
+    let mut reach = Reach::of(shared, discovery);
+    if StandIn::is_own(request) {
+        return match reach.is_up() {
+            true => Ok(Opened::Over),
+            false => stand_in(shared, request).await,
+        };
+    }
+    // A session of the registry is the registry's to resume.
+    if request.session_id != 0 {
+        let upstream = greeting::open(shared, request).await?;
+        return Ok(Opened::Session(upstream, Home::Registry));
+    }
+    if reach.is_away() {
+        return match timeout(LAST_CHANCE, greeting::open(shared, request)).await {
+            Ok(Ok(upstream)) => Ok(Opened::Session(upstream, Home::Registry)),
+            _ => stand_in(shared, request).await,
+        };
+    }
+    match greeting::open(shared, request).await {
+        Ok(upstream) => Ok(Opened::Session(upstream, Home::Registry)),
+        Err(_) if reach.turns_out_away().await => stand_in(shared, request).await,
+        Err(e) => Err(e),
+    }
+}
+
+async fn stand_in(shared: &Shared, request: &ConnectRequest) -> Result<Opened, GreetingError> {
+    let request = ConnectRequest {
+        last_zxid_seen: 0,
+        ..request.clone()
+    };
+    let upstream = greeting::ask(&shared.stand_in.backend(), &request).await?;
+    Ok(Opened::Session(upstream, Home::StandIn))
+}
+
+/// Tells an application that its session is over.
+async fn last_word(
+    shared: &Arc<Shared>,
+    stream: &mut TcpStream,
+    request: &ConnectRequest,
+    out: &BytesMut,
+    drain: &CancellationToken,
+) {
+    let state = shared.sessions.expired(request.session_id, &request.password);
+    if stream.write_all(out).await.is_ok() {
+        // The client reads the answer before it notices that the connection is closed.
+        let _ = stream.shutdown().await;
+    }
+    if let Some(state) = state {
+        bridge::carry(shared, state, drain);
+    }
 }
 
 /// A connection whose session is open.
@@ -126,6 +193,8 @@ enum End {
     SessionClosed,
     #[error("another connection of the session took over, or it is gone")]
     Superseded,
+    #[error("the registry is back, the session was the stand-in's")]
+    RegistryBack,
     #[error("Remora lets go of its connections")]
     Drained,
     #[error("the application took no byte for {0:?}")]
@@ -169,6 +238,9 @@ impl Session {
             door.learn_soon();
         }
         door.resume_lists();
+        if !is_unknown {
+            door.guard_all();
+        }
         let millis = u64::try_from(upstream.response.timeout_ms).unwrap_or_default();
         Self {
             door,
@@ -180,8 +252,17 @@ impl Session {
         }
     }
 
-    async fn run(mut self, mut stream: TcpStream, input: BytesMut, drain: CancellationToken) {
-        let end = match self.pump(&mut stream, input, &drain).await {
+    /// The session is kept in the stand-in.
+    fn stand_in(&mut self, is_new: bool) {
+        self.door.home = Home::StandIn;
+        self.door.put_chroot();
+        if is_new {
+            self.door.tell_of_stand_in();
+        }
+    }
+
+    async fn run(mut self, mut stream: TcpStream, input: BytesMut, drain: CancellationToken, reach: Reach) {
+        let end = match self.pump(&mut stream, input, &drain, reach).await {
             Ok(()) => End::SessionClosed,
             Err(end) => end,
         };
@@ -193,10 +274,17 @@ impl Session {
             _ => {}
         }
         debug!(registry = "zookeeper", peer = %self.peer, session = self.visit.id, cause = %end, "connection closed");
+        if let End::RegistryBack = end {
+            // Its client comes back within a second or two; until then, and until it publishes again.
+            bridge::carry_ahead(&shared, &self.door.state, &drain);
+        }
         if self.door.is_closed {
             shared.sessions.end(self.visit);
         } else {
-            shared.sessions.leave(self.visit, self.door.state, self.timeout);
+            let expired = shared.sessions.leave(self.visit, self.door.state, self.timeout);
+            if let Some(state) = expired {
+                bridge::carry(&shared, state, &drain);
+            }
         }
     }
 
@@ -205,12 +293,15 @@ impl Session {
         stream: &mut TcpStream,
         mut input: BytesMut,
         drain: &CancellationToken,
+        reach: Reach,
     ) -> Result<(), End> {
         let (mut app_read, mut app_write) = stream.split();
         let (mut up_read, mut up_write) = tokio::io::split(&mut self.upstream);
         let config = self.door.shared.config.clone();
         let cancel = self.visit.cancel.clone();
         let door = &mut self.door;
+        let mut registry_back = std::pin::pin!(reach.back(&config));
+        let stands_in = door.home == Home::StandIn;
         // Until this connection ends, Remora waits for its farewell.
         let mut seat = door.discovery().seat();
         // Since when the application has taken nothing of what waits for it.
@@ -248,6 +339,7 @@ impl Session {
             tokio::select! {
                 () = drain.cancelled() => return Err(End::Drained),
                 () = cancel.cancelled() => return Err(End::Superseded),
+                () = &mut registry_back, if stands_in => return Err(End::RegistryBack),
                 () = seat.asked() => door.say_farewell(),
                 n = write_some(&mut app_write, &mut door.app_out) => {
                     n?;
@@ -359,5 +451,7 @@ async fn sleep_to(deadline: Option<Instant>) {
 }
 
 const READ_BYTES: usize = 4096;
+/// A registry that is said to be away may be back for this application already.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
 /// A registry answers in milliseconds; one that does not is not waited for.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);

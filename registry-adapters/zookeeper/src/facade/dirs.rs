@@ -12,9 +12,10 @@ use remora_registry::{Snapshot, Target};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::door::{Done, Door, Then};
+use super::door::Door;
 use super::line::Place;
 use super::list::{Change, Shown};
+use super::sent::{Done, Then};
 use crate::wire::{ErrorCode, EventKind, Reply, ReplyHeader, Request, RequestHeader, Seq, Text, watcher_kind};
 
 /// A list that a session reads.
@@ -140,7 +141,7 @@ impl Door {
             xid: head.xid,
             zxid: 0,
             stat: crate::wire::Stat::default(),
-            deadline: Instant::now() + self.shared.config.first_list_wait,
+            deadline: Instant::now() + self.list_wait(),
             request,
         };
         let own = Request::GetData {

@@ -16,16 +16,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::dirs::{Followed, ListRead};
+use super::dirs::ListRead;
 use super::farewell::Farewell;
-use super::heir::Heir;
-use super::learn::{Learning, Move, is_about_the_connection};
+use super::guard::Guard;
+use super::learn::{Learning, is_about_the_connection};
 use super::line::{Line, Origin, Place};
-use super::multi::MultiOp;
+use super::sent::{Done, Sent, Then};
 use super::session::State;
+use super::stand_in::Home;
 use super::stats::Stats;
 use crate::wire::reply::{encode_error, encode_event};
-use crate::wire::request::Create;
 use crate::wire::{
     ErrorCode, EventKind, NO_ZXID, OpCode, Reader, Record, Reply, ReplyHeader, Request, RequestHeader, Text, WireError,
     begin_frame, end_frame, xid,
@@ -55,115 +55,15 @@ pub(super) struct Door {
     pub(super) farewell: Farewell,
     /// The place of a request that is taken up again.
     pub(super) held_place: Option<Place>,
+    /// Watches over what it publishes.
+    pub(super) guard: Guard,
+    /// Where the session is kept.
+    pub(super) home: Home,
+    /// Paths that were put into the stand-in.
+    pub(super) furnished: HashSet<String>,
     /// The session was closed by the application.
     pub(super) is_closed: bool,
     next_own: i32,
-}
-
-/// A request at the registry.
-#[derive(Debug)]
-pub(super) struct Sent {
-    /// Its number there.
-    pub(super) xid: i32,
-    /// The application's number for it; for a request of our own on its behalf, the number to answer under.
-    pub(super) app_xid: i32,
-    pub(super) op: Option<OpCode>,
-    /// Where its reply belongs; `None` for what the application does not wait for.
-    pub(super) place: Option<Place>,
-    pub(super) then: Then,
-}
-
-/// What to do with a reply. Paths are the application's.
-#[derive(Debug)]
-pub(super) enum Then {
-    /// Hand it on.
-    Relay,
-    /// Hand it on under the application's own path. What was asked for is kept where it may be asked again.
-    Create {
-        app_path: String,
-        create: Box<Create>,
-    },
-    /// A node of a former session is replaced.
-    Heir(Box<Heir>),
-    /// Taken back, if it worked.
-    Delete {
-        app_path: String,
-    },
-    /// Put the application's own data back.
-    OwnData {
-        app_path: String,
-    },
-    /// A watch may stand on a name that we publish under another one.
-    AbsentWatch {
-        app_path: String,
-    },
-    /// Agree with the list shown.
-    DirStat {
-        dir: String,
-        watch: bool,
-    },
-    /// A persistent watch on a list.
-    DirWatch {
-        dir: String,
-        mode: i32,
-    },
-    /// The directory of a list that is read.
-    List(Box<ListRead>),
-    /// Keep rules from it.
-    RuleList {
-        dir: String,
-    },
-    /// Keep a rule from it.
-    Rule {
-        path: String,
-    },
-    Multi {
-        ops: Vec<MultiOp>,
-    },
-    MultiRead {
-        ops: Vec<String>,
-    },
-    /// The session ends.
-    Close,
-    /// Ephemerals of a session that came back.
-    Learn,
-    LearnData {
-        path: String,
-    },
-    /// A learned node moves to its new ingress.
-    Move(Box<Move>),
-    /// Taken back; if it was not there, it may stand under another name.
-    DeleteUnknown {
-        app_path: String,
-        version: i32,
-    },
-    /// An entry goes, because Remora does.
-    Farewell {
-        registry_path: String,
-    },
-    /// Nobody asks.
-    Ignore,
-}
-
-/// A finished job.
-pub(super) enum Done {
-    /// A followed list may have changed.
-    Changed(Followed),
-    /// Discovery answered.
-    Metadata {
-        place: Place,
-        head: RequestHeader,
-        request: Box<Request>,
-        answer: Option<String>,
-    },
-    /// The lists that a request needs are known, or late.
-    Held {
-        place: Place,
-        head: RequestHeader,
-        request: Box<Request>,
-        frame: Bytes,
-        dirs: Vec<String>,
-    },
 }
 
 /// Numbers of our own requests; applications count upwards from 1, and the protocol's special ones end at -8.
@@ -187,6 +87,9 @@ impl Door {
             learning: Learning::Done,
             farewell: Farewell::default(),
             held_place: None,
+            guard: Guard::default(),
+            home: Home::Registry,
+            furnished: HashSet::new(),
             is_closed: false,
             next_own: FIRST_OWN_XID,
         }
@@ -286,13 +189,14 @@ impl Door {
     /// When something must happen even if no byte arrives.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let reads = self.waiting.iter().map(|read| read.deadline);
-        reads.chain(self.learning.deadline()).min()
+        reads.chain(self.learning.deadline()).chain(self.guard.deadline()).min()
     }
 
     /// The time of `deadline` has come.
     pub(super) fn on_deadline(&mut self) {
         self.answer_late_reads();
         self.learn_in_time();
+        self.guard_in_time();
         self.flush();
     }
 
@@ -337,6 +241,20 @@ impl Door {
         let xid = self.next_own;
         self.next_own = if xid >= LAST_OWN_XID { FIRST_OWN_XID } else { xid + 1 };
         self.send_as(xid, app_xid, request, place, then);
+    }
+
+    /// Sends a request of our own whose path is the registry's, and whose answer nobody needs.
+    pub(super) fn send_plain(&mut self, request: &Request) {
+        let xid = self.next_own;
+        self.next_own = if xid >= LAST_OWN_XID { FIRST_OWN_XID } else { xid + 1 };
+        request.encode_frame(xid, &mut self.up_out);
+        self.sent.push_back(Sent {
+            xid,
+            app_xid: 0,
+            op: Some(request.op()),
+            place: None,
+            then: Then::Ignore,
+        });
     }
 
     fn send_as(&mut self, xid: i32, app_xid: i32, mut request: Request, place: Option<Place>, then: Then) {

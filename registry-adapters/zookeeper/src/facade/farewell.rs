@@ -13,8 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{info, warn};
 
-use super::door::{Door, Then};
+use super::door::Door;
 use super::learn::Learning;
+use super::sent::Then;
 use crate::wire::{ErrorCode, Request, Text};
 
 /// How far a connection's farewell is.

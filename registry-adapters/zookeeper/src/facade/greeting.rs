@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::stats::Stats;
 use super::words;
-use crate::backend::{BackendError, Duplex};
+use crate::backend::{Backend, BackendError, Duplex};
 use crate::wire::{
     ConnectRequest, ConnectResponse, Reader, Record, ReplyHeader, Request, WireError, begin_frame, end_frame,
     four_letter_word, split_frame,
@@ -83,11 +83,12 @@ pub(super) async fn hear(
 pub(super) async fn open(shared: &Shared, request: &ConnectRequest) -> Result<Upstream, GreetingError> {
     let wait = shared.config.greeting_timeout;
     let opened = async {
-        let mut answer = ask(shared, request).await;
+        let backend = &*shared.backend;
+        let mut answer = ask(backend, request).await;
         for _ in 1..ASK_TIMES {
             // Of an ensemble, it may be a server that lags behind; another one does not.
             if request.last_zxid_seen > 0 && matches!(answer, Err(GreetingError::Closed)) {
-                answer = ask(shared, request).await;
+                answer = ask(backend, request).await;
             }
         }
         match answer {
@@ -96,7 +97,7 @@ pub(super) async fn open(shared: &Shared, request: &ConnectRequest) -> Result<Up
                     last_zxid_seen: 0,
                     ..request.clone()
                 };
-                let mut upstream = ask(shared, &humble).await?;
+                let mut upstream = ask(backend, &humble).await?;
                 if upstream.is_alive() {
                     upstream.zxid = Some(ask_zxid(shared, &mut upstream).await?);
                 }
@@ -112,14 +113,15 @@ pub(super) async fn open(shared: &Shared, request: &ConnectRequest) -> Result<Up
     opened?
 }
 
-async fn ask(shared: &Shared, request: &ConnectRequest) -> Result<Upstream, GreetingError> {
-    timeout(ANSWER_WAIT, ask_once(shared, request))
+/// Asks a registry for a session.
+pub(super) async fn ask(backend: &dyn Backend, request: &ConnectRequest) -> Result<Upstream, GreetingError> {
+    timeout(ANSWER_WAIT, ask_once(backend, request))
         .await
         .map_err(|_| GreetingError::Late(ANSWER_WAIT))?
 }
 
-async fn ask_once(shared: &Shared, request: &ConnectRequest) -> Result<Upstream, GreetingError> {
-    let mut io = shared.backend.connect().await?;
+async fn ask_once(backend: &dyn Backend, request: &ConnectRequest) -> Result<Upstream, GreetingError> {
+    let mut io = backend.connect().await?;
     let mut out = BytesMut::new();
     let start = begin_frame(&mut out);
     request.write(&mut out);

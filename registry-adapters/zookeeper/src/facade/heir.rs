@@ -8,17 +8,19 @@
 
 use tracing::info;
 
-use super::door::{Door, Then};
+use super::door::Door;
 use super::line::{Origin, Place};
+use super::sent::Then;
 use crate::wire::request::Create;
-use crate::wire::{CreateMode, ErrorCode, Op, OpResult, Ops, Reply, ReplyHeader, Request, Text};
+use crate::wire::{CreateMode, ErrorCode, Op, OpResult, Ops, Reply, ReplyHeader, Request, Stat, Text};
 
 /// A create that was refused because the node is there.
 #[derive(Debug)]
 pub(super) struct Heir {
     app_path: String,
     create: Create,
-    place: Place,
+    /// Where the application waits; `None` if nobody does.
+    place: Option<Place>,
     app_xid: i32,
 }
 
@@ -28,7 +30,7 @@ impl Door {
         let heir = Heir {
             app_path: app_path.to_owned(),
             create,
-            place: place?,
+            place: Some(place?),
             app_xid,
         };
         let is_ephemeral = CreateMode::from_wire(heir.create.flags) == Some(CreateMode::Ephemeral);
@@ -39,6 +41,17 @@ impl Door {
             };
             self.send_own(request, app_xid, None, Then::Heir(Box::new(heir)));
         })
+    }
+
+    /// Replaces a node that was found to be another session's.
+    pub(super) fn inherit_unasked(&mut self, create: Create, head: ReplyHeader, stat: Stat) {
+        let heir = Heir {
+            app_path: create.path.to_string(),
+            create,
+            place: None,
+            app_xid: 0,
+        };
+        self.inheriting(Box::new(heir), head, Some(Reply::Stat(stat)));
     }
 
     /// One step is done: its owner is known, or it was replaced.
@@ -70,7 +83,7 @@ impl Door {
                             "published in place of a former session's node"
                         );
                         let xid = heir.app_xid;
-                        self.fill(Some(heir.place), ReplyHeader { xid, ..head }, &reply);
+                        self.fill(heir.place, ReplyHeader { xid, ..head }, &reply);
                     }
                     None => self.refuse_heir(&heir, head.zxid),
                 }
@@ -80,11 +93,12 @@ impl Door {
     }
 
     fn refuse_heir(&mut self, heir: &Heir, zxid: i64) {
-        self.fill_error(heir.place, heir.app_xid, zxid, ErrorCode::NODE_EXISTS, Origin::Upstream);
+        let Some(place) = heir.place else { return };
+        self.fill_error(place, heir.app_xid, zxid, ErrorCode::NODE_EXISTS, Origin::Upstream);
     }
 
     /// Whether a node belongs to another session, which is not connected here.
-    fn is_orphan(&self, owner: i64) -> bool {
+    pub(super) fn is_orphan(&self, owner: i64) -> bool {
         owner != 0 && owner != self.state.session && !self.shared.sessions.is_here(owner)
     }
 }

@@ -10,7 +10,8 @@ use remora_registry::Snapshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::door::{Done, Door};
+use super::door::Door;
+use super::sent::Done;
 use crate::wire::{Request, RequestHeader};
 
 impl Door {
@@ -41,7 +42,7 @@ impl Door {
             return false;
         }
         let place = self.line.reserve();
-        let deadline = Instant::now() + self.shared.config.first_list_wait;
+        let deadline = Instant::now() + self.list_wait();
         let (request, frame, dirs) = (Box::new(request.clone()), frame.clone(), dirs.to_vec());
         self.jobs.spawn(async move {
             for mut list in lists {

@@ -13,10 +13,11 @@ use remora_registry::{Instance, Outward, Target};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::door::{Door, Then};
+use super::door::Door;
 use super::kept::application_of;
 use super::names::Own;
 use super::paths::Shape;
+use super::sent::Then;
 use crate::places;
 use crate::wire::request::Create;
 use crate::wire::{Acl, CreateMode, Op, OpCode, OpResult, Ops, Reply, Request, Seq, Text};
@@ -182,11 +183,12 @@ impl Door {
             instance: app_form,
             also: Vec::new(),
             data: data.map(|data| (data.clone(), data)),
+            node: None,
             is_live: true,
         };
         match outward {
             Ok(outward) if outward.port != instance.port => self.move_node(own, &instance, &outward),
-            Ok(_) => self.state.names.learn(own),
+            Ok(_) => self.learned_node(own),
             Err(e) => {
                 warn!(
                     registry = "zookeeper",
@@ -194,9 +196,15 @@ impl Door {
                     reason = e.reason(),
                     "a resumed publication was not taken over"
                 );
-                self.state.names.learn(own);
+                self.learned_node(own);
             }
         }
+    }
+
+    fn learned_node(&mut self, own: Own) {
+        let path = own.registry_path.clone();
+        self.state.names.learn(own);
+        self.guard_node(&path);
     }
 
     // ---- a node whose ingress is another one now ----
@@ -213,7 +221,7 @@ impl Door {
                 .map(|(name, json)| (name, Some(Bytes::from(json)))),
         };
         let Ok((name, data)) = moved else {
-            return self.state.names.learn(own);
+            return self.learned_node(own);
         };
         info!(
             registry = "zookeeper",
@@ -250,7 +258,7 @@ impl Door {
                 self.ask(Request::Multi(Ops::from_iter(ops)), Then::Move(step));
             }
             Some(Reply::Results(results)) if !results.iter().any(|result| matches!(result, OpResult::Error(_))) => {
-                self.state.names.learn(step.own);
+                self.learned_node(step.own);
             }
             _ => {
                 warn!(
@@ -262,7 +270,7 @@ impl Door {
                     registry_path: step.from,
                     ..step.own
                 };
-                self.state.names.learn(own);
+                self.learned_node(own);
             }
         }
         self.answered();

@@ -9,9 +9,11 @@
 //!                                                         `- line.rs      replies in the order of the requests
 //! ```
 //! One upstream session per application session, id and password untouched: its ephemerals are its own, and live through
-//! a restart of Remora that is shorter than the session timeout. A door whose registry speaks another protocol has the
+//! a restart of Remora that is shorter than the session timeout. Sessions opened while the registry is away are the
+//! stand-in's (`stand_in.rs`). A door whose registry speaks another protocol has the
 //! embedded one behind it for sessions and all other nodes; lists come from the registry, publications go there.
 
+mod bridge;
 mod config;
 mod connection;
 mod dirs;
@@ -19,6 +21,7 @@ mod door;
 mod farewell;
 mod frozen;
 mod greeting;
+mod guard;
 mod heir;
 mod hold;
 mod kept;
@@ -33,7 +36,9 @@ mod replies;
 mod requests;
 mod rewatch;
 mod rules;
+mod sent;
 mod session;
+mod stand_in;
 mod stats;
 mod words;
 
@@ -50,11 +55,13 @@ use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use self::bridge::Bridge;
 pub use self::config::Config;
 use self::connection::Keys;
 use self::farewell::Withdrawn;
 use self::paths::Roots;
 use self::session::Sessions;
+use self::stand_in::{Absence, Reach, StandIn};
 pub use self::stats::Stats;
 use crate::backend::Backend;
 use crate::chroot::Chroot;
@@ -78,6 +85,8 @@ pub(crate) struct Shared {
     sessions: Sessions,
     /// Those whose entries were withdrawn when Remora left.
     withdrawn: Withdrawn,
+    stand_in: StandIn,
+    bridge: Bridge,
     /// What was reported of each place, to report changes only.
     reported_rules: Mutex<HashMap<String, Vec<UnappliedRule>>>,
     /// Roots below which services were seen; who lists one is an operator's tool.
@@ -108,6 +117,8 @@ impl ZookeeperFacade {
             registry: registry.into(),
             sessions: Sessions::default(),
             withdrawn: Withdrawn::default(),
+            stand_in: StandIn::default(),
+            bridge: Bridge::default(),
             reported_rules: Mutex::default(),
             namespaces: Mutex::new(HashSet::from(["/dubbo".to_owned(), "/sofa-rpc".to_owned()])),
             not_shared: Mutex::default(),
@@ -179,11 +190,24 @@ impl ZookeeperFacade {
         let gate = Arc::new(Gate::new("zookeeper", shared.config.access.clone(), users));
         // Ends with the last that may ask it.
         let reading = tokio::spawn(reader.run());
+        let reach = Reach::of(&shared, &*discovery);
+        let mut absence = Absence::default();
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
             tokio::select! {
                 () = drain.cancelled() => break,
-                _ = sweep.tick() => shared.sessions.sweep(),
+                _ = sweep.tick() => {
+                    let is_up = reach.is_up();
+                    shared.sessions.sweep(is_up);
+                    if is_up {
+                        shared.stand_in.clear();
+                    }
+                    if let Some(back) = absence.is_over(&reach, &shared.stand_in) {
+                        for estate in shared.sessions.given_up(back) {
+                            bridge::carry_living(&shared, estate, &drain);
+                        }
+                    }
+                }
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {

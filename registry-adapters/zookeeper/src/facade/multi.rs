@@ -3,10 +3,11 @@
 
 use bytes::Bytes;
 
-use super::door::{Door, Then};
+use super::door::Door;
 use super::list::Entry;
 use super::paths::Shape;
 use super::publish::log_unchanged;
+use super::sent::Then;
 use crate::chroot::with_op_path;
 use crate::wire::{ErrorCode, Op, OpResult, Ops, Reply, Request, RequestHeader, Text};
 

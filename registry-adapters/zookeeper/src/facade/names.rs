@@ -7,7 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use remora_naming::sofa;
 use remora_registry::{Instance, Target};
+
+use crate::places::child_data;
+use crate::wire::request::Create;
+use crate::wire::{Acl, CreateMode, Seq};
 
 /// Both forms of what one session published.
 #[derive(Debug, Default)]
@@ -30,8 +35,46 @@ pub(super) struct Own {
     pub(super) also: Vec<Instance>,
     /// Its data: as the application wrote it, and as it stands in the registry; `None` where they are the same.
     pub(super) data: Option<(Bytes, Bytes)>,
+    /// What was created; not known of one that another Remora created.
+    pub(super) node: Option<Node>,
     /// Whether it stands, as far as we know.
     pub(super) is_live: bool,
+}
+
+/// A node as it stands in the registry.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) data: Option<Bytes>,
+    pub(super) acl: Seq<Acl>,
+    pub(super) is_ephemeral: bool,
+}
+
+impl Node {
+    /// What a create makes. Copied: the frame's buffer would stay for as long as the node does.
+    pub(super) fn of(create: &Create) -> Self {
+        Self {
+            data: create.data.as_deref().map(Bytes::copy_from_slice),
+            acl: create.acl.iter().collect(),
+            is_ephemeral: CreateMode::from_wire(create.flags) == Some(CreateMode::Ephemeral),
+        }
+    }
+}
+
+impl Own {
+    /// The node, for one who has to make it again. Of one that another Remora made the access list is not known: the usual
+    /// one then.
+    pub(super) fn node(&self) -> Node {
+        self.node.clone().unwrap_or_else(|| Node {
+            data: Some(match (&self.data, sofa::is_sofa(&self.target)) {
+                (Some((_, ours)), _) => ours.clone(),
+                (None, true) => child_data(&self.target),
+                // Dubbo puts the creator's address there, and never reads it.
+                (None, false) => Bytes::copy_from_slice(self.instance.host.as_bytes()),
+            }),
+            acl: Seq::from_iter([Acl::open()]),
+            is_ephemeral: true,
+        })
+    }
 }
 
 /// Most names kept for one session; further ones are passed on unchanged. A large provider has some thousand.
@@ -45,6 +88,18 @@ impl Names {
 
     pub(super) fn own_mut(&mut self, path: &str) -> Option<&mut Own> {
         self.own.get_mut(path)
+    }
+
+    /// The node at `registry_path`, if it stands as far as we know.
+    pub(super) fn standing_at(&self, registry_path: &str) -> Option<&Own> {
+        let own = self.by_registry.get(registry_path).and_then(|path| self.own.get(path));
+        own.or_else(|| self.learned.get(registry_path))
+            .filter(|own| own.is_live)
+    }
+
+    /// Every node that stands as far as we know.
+    pub(super) fn all_standing(&self) -> impl Iterator<Item = &Own> {
+        self.own.values().chain(self.learned.values()).filter(|own| own.is_live)
     }
 
     /// What the application calls the node at `registry_path`.
@@ -103,8 +158,7 @@ impl Names {
 
     /// Paths in the registry of all that stands, as far as we know.
     pub(super) fn standing(&self) -> Vec<String> {
-        let live = self.own.values().chain(self.learned.values()).filter(|own| own.is_live);
-        live.map(|own| own.registry_path.clone()).collect()
+        self.all_standing().map(|own| own.registry_path.clone()).collect()
     }
 
     /// What stood at `registry_path` stands no more; gives it, if it did.
@@ -137,6 +191,7 @@ mod tests {
             instance: dubbo_url::parse_child("dubbo%3A%2F%2F10.0.0.5%3A20880%2Fa.B").unwrap(),
             also: Vec::new(),
             data: None,
+            node: None,
             is_live: true,
         }
     }

@@ -110,6 +110,11 @@ impl Roots {
         places::service_target(namespace, service)
     }
 
+    /// Whether `dir` is the list of a service, and not of an application.
+    pub(super) fn is_service_list(&self, dir: &str) -> bool {
+        matches!(self.target(dir), Some(Target::Service { .. }))
+    }
+
     /// Whether `path` is `<namespace>/<service>` of an owned namespace.
     fn owns_service(&self, path: &str) -> bool {
         let Some((namespace, service)) = path.rsplit_once('/') else {

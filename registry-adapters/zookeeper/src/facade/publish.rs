@@ -8,11 +8,12 @@ use remora_naming::{NamingError, application, dubbo_url, metadata};
 use remora_registry::{Instance, PublishError, ServiceKey, Target};
 use tracing::{debug, info, warn};
 
-use super::door::{Door, Then};
+use super::door::Door;
 use super::kept::application_of;
 use super::line::Place;
-use super::names::Own;
+use super::names::{Node, Own};
 use super::paths::Shape;
+use super::sent::Then;
 use crate::places;
 use crate::wire::request::{Create, SetData};
 use crate::wire::{CreateMode, ErrorCode, EventKind, Reply, Request, RequestHeader, Text};
@@ -77,14 +78,18 @@ impl Door {
             return Err(Unchanged::Foreign);
         }
         let data = create.data.clone().unwrap_or_default();
-        self.publish_child(path, dir, name, &data).map(|own| Create {
+        let create = self.publish_child(path, dir, name, &data).map(|own| Create {
             path: Text::from(own.registry_path),
             data: match own.data {
                 Some((_, data)) => Some(data),
                 None => create.data.clone(),
             },
             ..create.clone()
-        })
+        })?;
+        if let Some(own) = self.state.names.own_mut(path) {
+            own.node = Some(Node::of(&create));
+        }
+        Ok(create)
     }
 
     /// Publishes an entry with discovery and remembers both of its forms.
@@ -144,6 +149,7 @@ impl Door {
             also,
             // Copied: the frame's buffer would stay for as long as the node does.
             data: registry_data.map(|ours| (Bytes::copy_from_slice(data), ours)),
+            node: None,
             is_live: false,
         })
     }
@@ -154,8 +160,12 @@ impl Door {
             // It is not there yet, and will be tried again once its parents are; or it is there.
             ErrorCode::NO_NODE => {}
             ErrorCode::OK | ErrorCode::NODE_EXISTS => {
-                if let Some(own) = self.state.names.own_mut(app_path) {
+                let own = self.state.names.own_mut(app_path).map(|own| {
                     own.is_live = true;
+                    own.registry_path.clone()
+                });
+                if let Some(path) = own {
+                    self.guard_node(&path);
                 }
                 if err.is_ok() {
                     info!(registry = "zookeeper", path = app_path, "published");
@@ -234,6 +244,10 @@ impl Door {
             match self.own_form(&dir, &name, &data) {
                 Ok(mut new) if new.registry_path == own.registry_path => {
                     new.is_live = own.is_live;
+                    new.node = own.node.map(|node| Node {
+                        data: new.data.as_ref().map(|(_, ours)| ours.clone()),
+                        ..node
+                    });
                     set.data = new.data.as_ref().map(|(_, ours)| ours.clone());
                     self.state.names.insert(path, new);
                 }

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 
-use super::door::{Door, DoorError, Sent, Then};
+use super::door::{Door, DoorError};
 use super::paths::Shape;
+use super::sent::{Sent, Then};
 use crate::wire::{ErrorCode, OpCode, Reader, Record, Reply, ReplyHeader, Text, WatcherEvent};
 
 impl Door {
@@ -26,6 +27,8 @@ impl Door {
         let reply = match then {
             Then::Ignore => return,
             Then::Farewell { registry_path } => return self.farewell_answered(&registry_path, err),
+            Then::Guard { path, watch } => return self.guarded(&path, watch, head, decoded(&body)),
+            Then::Restore { path, is_second } => return self.restored(path, is_second, err),
             Then::Learn => return self.learned(decoded(&body)),
             Then::LearnData { path } => return self.learned_data(path, decoded(&body)),
             Then::Move(step) => return self.moving(step, decoded(&body)),
@@ -147,6 +150,7 @@ impl Door {
     pub(super) fn on_event(&mut self, head: ReplyHeader, body: Bytes) -> Result<(), DoorError> {
         let event = WatcherEvent::read(&mut Reader::new(body))?;
         let path = self.shared.chroot.seen(&event.path).to_owned();
+        self.guard_event(&path);
         let passes = match self.shared.roots.shape(&path) {
             Shape::Dir if !self.state.is_raw => self.dir_event(&path, event.kind),
             Shape::Child { dir, name } if !self.state.is_raw => self.child_event(dir, name, event.kind, &path),

@@ -4,11 +4,13 @@
 use bytes::Bytes;
 use remora_registry::Client;
 
-use super::door::{Done, Door, Then};
+use super::door::Door;
 use super::kept::application_of;
 use super::line::Place;
 use super::list::Entry;
 use super::paths::Shape;
+use super::sent::{Done, Then};
+use super::stand_in::Home;
 use crate::chroot::set_path;
 use crate::places;
 use crate::wire::request::Create;
@@ -16,6 +18,12 @@ use crate::wire::{Acl, ErrorCode, Reply, Request, RequestHeader, Seq, Stat, Text
 
 impl Door {
     pub(super) fn on_request(&mut self, head: RequestHeader, request: Request, frame: Bytes) {
+        if self.home == Home::StandIn {
+            if !self.stands_in_for(&request) {
+                return self.refuse(head, ErrorCode::CONNECTION_LOSS);
+            }
+            self.furnish(&request);
+        }
         match request {
             Request::Ping => self.ping(head),
             Request::CloseSession => self.relay(head, request, &frame, Then::Close),
@@ -96,9 +104,14 @@ impl Door {
                 _ => Then::Relay,
             };
             let mut request = request;
-            set_path(&mut request, Text::from(registry_path));
+            set_path(&mut request, Text::from(registry_path.as_str()));
             let place = self.place();
-            return self.send(head, request, place, then);
+            let ends_ours = matches!(request, Request::RemoveWatches { .. });
+            self.send(head, request, place, then);
+            if ends_ours {
+                self.guard_node(&registry_path);
+            }
+            return;
         }
         if self.state.is_resumed && !self.state.is_raw && is_read(&request) {
             // It may have been shown by the Remora before this one.

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use super::door::{Door, Then};
+use super::door::Door;
 use super::list::Entry;
 use super::paths::Shape;
+use super::sent::Then;
 use crate::wire::request::SetWatches;
 use crate::wire::{EventKind, Request, RequestHeader, Seq, Text};
 

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use remora_naming::rules;
 use remora_registry::UnappliedRule;
 
-use super::door::{Door, Then};
+use super::door::Door;
+use super::sent::Then;
 use crate::wire::{ErrorCode, Reply, Request, RequestHeader, Seq, Text};
 
 impl Door {

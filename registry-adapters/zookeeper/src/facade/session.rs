@@ -11,9 +11,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::bridge::Estate;
 use super::dirs::View;
 use super::kept::Wanted;
 use super::names::Names;
+use super::stand_in::StandIn;
 use super::stats::{Raised, Stats};
 
 /// One session's memory. Goes with the session: dropping it ends the lease.
@@ -134,9 +136,16 @@ enum Entry {
     /// It has none.
     Away {
         state: Box<State>,
+        left: Instant,
         until: Instant,
         timeout: Duration,
     },
+}
+
+impl Known {
+    fn is_stand_ins(&self) -> bool {
+        StandIn::is_marked(&self.password)
+    }
 }
 
 /// A connection's right to a session's state.
@@ -192,14 +201,19 @@ impl Sessions {
         (visit, state)
     }
 
-    /// The connection is gone, the session may come back within `timeout`.
-    pub(super) fn leave(&self, visit: Visit, state: Box<State>, timeout: Duration) {
+    /// The connection is gone, the session may come back within `timeout`. Gives the state of one that expired meanwhile.
+    pub(super) fn leave(&self, visit: Visit, state: Box<State>, timeout: Duration) -> Option<Box<State>> {
+        let now = Instant::now();
         let away = Entry::Away {
             state,
-            until: Instant::now() + timeout,
+            left: now,
+            until: now + timeout,
             timeout,
         };
-        drop(self.replace(&visit, Some(away)));
+        match self.replace(&visit, Some(away)) {
+            Some(Entry::Away { state, .. }) if !self.is_known(visit.id) => Some(state),
+            _ => None,
+        }
     }
 
     /// The session is over.
@@ -229,8 +243,13 @@ impl Sessions {
         }
     }
 
+    fn is_known(&self, id: i64) -> bool {
+        self.lock().contains_key(&id)
+    }
+
     /// The registry said that there is no such session with this password. One with another password is somebody else's.
-    pub(super) fn expired(&self, id: i64, password: &Bytes) {
+    /// Gives its state, unless an older connection has that and will give it to `leave`.
+    pub(super) fn expired(&self, id: i64, password: &Bytes) -> Option<Box<State>> {
         let gone = {
             let mut by_id = self.lock();
             match by_id.get(&id) {
@@ -238,10 +257,13 @@ impl Sessions {
                 _ => None,
             }
         };
-        if let Some(Entry::Here { cancel, .. }) = gone.as_ref().map(|known| &known.entry) {
-            cancel.cancel();
+        match gone?.entry {
+            Entry::Here { cancel, .. } => {
+                cancel.cancel();
+                None
+            }
+            Entry::Away { state, .. } => Some(state),
         }
-        drop(gone);
     }
 
     /// Whether a session has a connection now.
@@ -258,11 +280,17 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions whose time is over.
-    pub(super) fn sweep(&self) {
+    /// Ends the sessions whose time is over. While the registry is away its sessions do not age, there neither.
+    pub(super) fn sweep(&self, is_up: bool) {
         let now = Instant::now();
         let gone: Vec<Known> = {
             let mut by_id = self.lock();
+            let of_registry = by_id.values_mut().filter(|known| !is_up && !known.is_stand_ins());
+            for known in of_registry {
+                if let Entry::Away { until, timeout, .. } = &mut known.entry {
+                    *until = now + *timeout;
+                }
+            }
             let late: Vec<i64> = by_id
                 .iter()
                 .filter(|(_, known)| matches!(&known.entry, Entry::Away { until, .. } if *until <= now))
@@ -271,6 +299,22 @@ impl Sessions {
             late.iter().filter_map(|id| by_id.remove(id)).collect()
         };
         drop(gone);
+    }
+
+    /// What the sessions published whose clients did not come back since `back`, though the registry did: a client gives a
+    /// session up by itself when an outage is longer than its timeout.
+    pub(super) fn given_up(&self, back: Instant) -> Vec<Estate> {
+        let by_id = self.lock();
+        let left_before = |known: &&Known| match &known.entry {
+            Entry::Away { left, .. } => *left < back && !known.is_stand_ins(),
+            Entry::Here { .. } => false,
+        };
+        let given_up = by_id.values().filter(left_before);
+        let estates = given_up.filter_map(|known| match &known.entry {
+            Entry::Away { state, .. } => Some(Estate::of(state)),
+            Entry::Here { .. } => None,
+        });
+        estates.collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Known>> {

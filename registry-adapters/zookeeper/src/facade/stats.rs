@@ -10,6 +10,10 @@ pub struct Stats {
     pub connections: AtomicU64,
     /// Sessions known now: connected, or within their timeout.
     pub sessions: AtomicU64,
+    /// Connections of sessions that are kept here while the registry is away.
+    pub stand_ins: AtomicU64,
+    /// Published nodes that were gone and were made again.
+    pub restored: AtomicU64,
     /// Requests relayed as they were.
     pub relayed: AtomicU64,
     /// Requests on owned paths that were rewritten and sent on.

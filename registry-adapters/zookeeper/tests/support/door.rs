@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use remora_naming::{application, dubbo_url, sofa};
 use remora_registry::{
     BoxFuture, Client as Library, Discovery, Facade, Instance, LeaseId, LeaseInfo, Outward, Params, PublishError,
-    Snapshot, Source, Target, UnappliedRule,
+    RegistryState, Snapshot, Source, Target, UnappliedRule,
 };
 use remora_zookeeper::backend::{Backend, BackendError, Duplex, Embedded};
 use remora_zookeeper::embedded::{Options, Server};
@@ -29,6 +29,8 @@ pub struct Script {
     leases: AtomicU64,
     /// Added to the ingress port.
     pub moved_by: AtomicU16,
+    /// Whether the registry is there, if the discovery can say.
+    pub reach: Mutex<Option<watch::Sender<RegistryState>>>,
     /// Why the registry behind can hold nothing.
     pub holds_nothing: Mutex<Option<String>>,
 }
@@ -55,6 +57,23 @@ impl Script {
             source: Source::Registry,
         };
         self.list(target).send_replace(Some(Arc::new(snapshot)));
+    }
+
+    /// The registry is there from now on, or has been away for a while.
+    pub fn is_there(&self, is_there: bool) {
+        let now = std::time::Instant::now();
+        let state = match is_there {
+            true => RegistryState::Up { since: now },
+            false => RegistryState::Down {
+                since: now.checked_sub(DEADLINE).unwrap(),
+                cause: "away".into(),
+            },
+        };
+        let mut reach = self.reach.lock().unwrap();
+        match &*reach {
+            Some(reach) => drop(reach.send_replace(state)),
+            None => *reach = Some(watch::channel(state).0),
+        }
     }
 
     pub fn providers(&self, target: &Target, urls: &[&str]) {
@@ -112,6 +131,10 @@ impl Discovery for Script {
         let outward = self.publish(lease, target, instance)?;
         self.note(format!("keep {target} {}:{}", instance.host, instance.port));
         Ok(outward)
+    }
+
+    fn reach(&self) -> Option<watch::Receiver<RegistryState>> {
+        self.reach.lock().unwrap().as_ref().map(watch::Sender::subscribe)
     }
 
     fn cannot_hold(&self, _: &Target) -> Option<String> {
@@ -285,6 +308,10 @@ impl Backend for Switch {
             });
             Ok(Box::new(ours) as Box<dyn Duplex>)
         })
+    }
+
+    fn can_be_away(&self) -> bool {
+        true
     }
 
     fn describe(&self) -> String {
