@@ -12,12 +12,12 @@ use remora_naming::sofa::is_sofa;
 use remora_naming::{application, dubbo_url};
 use remora_registry::{Instance, RegistryError, Target};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::Shared;
 use super::cannot_hold;
-use crate::client::{Client, ClientError, SessionState};
+use crate::client::{Client, ClientError, SessionState, Watcher};
 use crate::places::{child_data, dir_of, print_child};
 use crate::wire::{CreateMode, ErrorCode, check_path};
 
@@ -205,6 +205,11 @@ impl Keeper {
         // Which wish stands in which session.
         let mut stands = None;
         let mut failures = 0;
+        // Tells when the node is gone, or may be.
+        let watcher = Watcher::new();
+        let mut made_again = 0;
+        let mut looked_at = Instant::now();
+        let mut look_at = None;
         loop {
             let wish = self.wishes.borrow_and_update().clone();
             let session = match &*state.borrow_and_update() {
@@ -214,10 +219,11 @@ impl Keeper {
             };
             let mut pause = None;
             if let Some(session) = session.filter(|s| stands != Some((wish.number, *s))) {
-                let result = self.fulfil(&client, &wish, session).await;
+                let result = self.fulfil(&client, &wish, session, &watcher).await;
                 match &result {
                     Ok(()) => {
                         failures = 0;
+                        (looked_at, look_at) = (Instant::now(), None);
                         stands = Some((wish.number, session));
                     }
                     Err(error) => {
@@ -241,20 +247,45 @@ impl Keeper {
                     return;
                 },
                 () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+                // Deleted or changed by somebody, or the connection was lost meanwhile: it is looked at again. After longer and
+                // longer times, lest two fight over it; many at once are spread by chance.
+                _ = watcher.fired(), if look_at.is_none() && stands.is_some() && wish.data.is_some() => {
+                    made_again = if looked_at.elapsed() < FOUGHT_WITHIN { made_again + 1 } else { 0 };
+                    look_at = Some(Instant::now() + pause_after(made_again));
+                }
+                () = sleep_until(look_at.unwrap_or(looked_at)), if look_at.is_some() => {
+                    look_at = None;
+                    stands = None;
+                }
             }
         }
     }
 
-    async fn fulfil(&mut self, client: &Client, wish: &Wish, session: i64) -> Result<(), ClientError> {
+    async fn fulfil(
+        &mut self,
+        client: &Client,
+        wish: &Wish,
+        session: i64,
+        watcher: &Watcher,
+    ) -> Result<(), ClientError> {
         match &wish.data {
             Some(data) => {
                 if !self.sessions.contains(&session) {
                     self.sessions.push(session);
                 }
-                self.make(client, data, session).await?;
+                // What fired before is looked at now.
+                watcher.take();
+                let is_new = self.make(client, data, session).await?;
+                // If it is gone already, the next look is near.
+                let stat = client.exists(&self.path, Some(watcher)).await?;
+                if stat.is_none_or(|stat| stat.ephemeral_owner != session) {
+                    watcher.look_again(&self.path);
+                }
                 // Those of sessions that are gone are deleted by now.
                 self.sessions.retain(|s| *s == session);
-                info!(registry = &*self.all.shared.name, place = &*self.path, "published");
+                if is_new {
+                    info!(registry = &*self.all.shared.name, place = &*self.path, "published");
+                }
             }
             None => {
                 self.delete_ours(client).await?;
@@ -264,14 +295,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// Makes the node, or finds that it is ours and as it should be. One that another session made is replaced: it would go
+    /// Makes the node, or finds that it is ours and as it should be: `false` then. One that another session made is replaced: it would go
     /// with that session, which may be our own of before (apache/dubbo#5125).
-    async fn make(&self, client: &Client, data: &Bytes, session: i64) -> Result<(), ClientError> {
+    async fn make(&self, client: &Client, data: &Bytes, session: i64) -> Result<bool, ClientError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let error = match client.create(&self.path, data.clone(), CreateMode::Ephemeral).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(true),
                 Err(error) if tries >= MAX_TRIES => return Err(error),
                 Err(error) => error,
             };
@@ -282,7 +313,7 @@ impl Keeper {
                         if found != *data {
                             client.set_data(&self.path, data.clone()).await?;
                         }
-                        return Ok(());
+                        return Ok(false);
                     }
                     Ok(_) => absent_is_fine(client.delete(&self.path).await)?,
                     Err(e) => absent_is_fine(Err(e))?,
@@ -364,5 +395,7 @@ fn pause_after(failures: u32) -> Duration {
 
 /// Parents absent, then a node of another session that comes back once: four tries. Beyond, somebody fights us.
 const MAX_TRIES: u32 = 6;
+/// A node that is gone again within this time is fought over.
+const FOUGHT_WITHIN: Duration = Duration::from_secs(60);
 const MIN_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(30);

@@ -46,6 +46,11 @@ impl Watcher {
         std::mem::take(&mut *self.fired.lock())
     }
 
+    /// Fires by itself.
+    pub(crate) fn look_again(&self, path: &str) {
+        self.waiter(path).fire();
+    }
+
     pub(super) fn waiter(&self, path: &str) -> Waiter {
         Waiter {
             fired: Arc::downgrade(&self.fired),
