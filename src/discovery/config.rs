@@ -52,6 +52,9 @@ impl Default for Config {
 pub struct GuardConfig {
     /// Whether lists are guarded at all.
     pub enabled: bool,
+    /// Services, or applications of application-level lists, that are not guarded, by name; `com.example.*` is all that begin
+    /// so.
+    pub off_for: Vec<String>,
     /// A list that shrinks by more than this share at once is suspicious, in percent.
     pub max_drop_percent: u8,
     /// Lists with fewer instances are believed, except right after a reconnect to the registry.
@@ -66,11 +69,23 @@ impl Default for GuardConfig {
     fn default() -> Self {
         Self {
             enabled: true,
+            off_for: Vec::new(),
             max_drop_percent: 50,
-            min_instances: 3,
+            min_instances: 2,
             after_reconnect: Span(Duration::from_secs(60)),
             probe_interval: Span(Duration::from_secs(5)),
         }
+    }
+}
+
+impl GuardConfig {
+    /// Whether the list of this name is guarded.
+    pub(super) fn guards(&self, name: &str) -> bool {
+        let is_named = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(begin) => name.starts_with(begin),
+            None => pattern == name,
+        };
+        self.enabled && !self.off_for.iter().any(is_named)
     }
 }
 

@@ -2,7 +2,8 @@
 //! Small state files: one line `remora-<kind> <version> <crc32 of the rest>`, then the content.
 //!
 //! Written to a neighbour file, synced, renamed: a reader finds the old content or the new one. What does not check out is
-//! refused. Not here: what is inside.
+//! refused. A file may keep the content before (`.old`), for a reader that finds the last one damaged.
+//! Not here: what is inside.
 
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -38,6 +39,27 @@ pub(super) fn write(
         let _ = folder.sync_all();
     }
     Ok(())
+}
+
+/// As [`write`], and keeps the content before in a second file.
+pub(super) fn write_keeping(
+    path: &Path,
+    seal: Seal,
+    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), DiscoveryError> {
+    let old = former(path);
+    let spare = former(&old);
+    // A second name for what stands. Without one (no such file yet, a file system without links) there is just no spare.
+    let _ = std::fs::remove_file(&spare);
+    if std::fs::hard_link(path, &spare).is_ok() {
+        let _ = std::fs::rename(&spare, &old);
+    }
+    write(path, seal, fill)
+}
+
+/// Where the content before is kept.
+pub(super) fn former(path: &Path) -> PathBuf {
+    beside(path, ".old")
 }
 
 /// The content of the file; `None` if there is no such file.
@@ -89,8 +111,12 @@ fn write_to(path: &Path, seal: Seal, fill: impl FnOnce(&mut dyn Write) -> std::i
 }
 
 fn neighbour(path: &Path) -> PathBuf {
+    beside(path, ".new")
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(ending);
     name.into()
 }
 

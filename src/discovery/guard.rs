@@ -13,6 +13,7 @@ use remora_registry::{Instance, ServiceKey, Snapshot};
 use tokio::time::Instant;
 
 use super::config::GuardConfig;
+use super::probe::Knock;
 
 /// What one list's guard remembers.
 #[derive(Default)]
@@ -31,10 +32,11 @@ pub(super) enum Verdict {
 }
 
 impl Guard {
-    /// Looks at a fresh list: `last` is what was shown so far, `is_reconnect` says that the registry was away just now.
+    /// Looks at a fresh list called `name`: `last` is what was shown so far, `is_reconnect` says that the registry was away just now.
     pub(super) fn judge(
         &mut self,
         config: &GuardConfig,
+        name: &str,
         last: &[Arc<Instance>],
         fresh: &[Arc<Instance>],
         is_reconnect: bool,
@@ -46,7 +48,7 @@ impl Guard {
         let is_large = known.len() >= config.min_instances;
         let collapsed = shrank && (is_large || is_reconnect || !self.held.is_empty());
         let is_concerned = collapsed || !self.held.is_empty();
-        if !config.enabled || !is_concerned {
+        if !is_concerned || !config.guards(name) {
             self.let_go();
             return Verdict::Believed;
         }
@@ -63,7 +65,12 @@ impl Guard {
             self.let_go();
             return Verdict::Believed;
         }
-        let hold = if is_large { MAX_HOLD } else { config.after_reconnect.0 };
+        let is_sure = self.held.iter().all(|instance| Knock::at(instance).is_sure(instance));
+        let hold = if is_large && is_sure {
+            MAX_HOLD
+        } else {
+            config.after_reconnect.0
+        };
         self.until.get_or_insert(now + hold);
         Verdict::Holding(self.held.len())
     }
@@ -141,7 +148,14 @@ mod tests {
     }
 
     fn judge(guard: &mut Guard, last: &[Arc<Instance>], fresh: &[Arc<Instance>], is_reconnect: bool) -> usize {
-        match guard.judge(&GuardConfig::default(), last, fresh, is_reconnect, Instant::now()) {
+        match guard.judge(
+            &GuardConfig::default(),
+            "demo.Echo",
+            last,
+            fresh,
+            is_reconnect,
+            Instant::now(),
+        ) {
             Verdict::Believed => 0,
             Verdict::Holding(n) => n,
         }
@@ -192,7 +206,24 @@ mod tests {
     }
 
     #[test]
-    fn a_small_list_is_held_only_after_a_reconnect() {
+    fn a_service_that_is_excepted_is_believed() {
+        let all = list(0..10);
+        let config = GuardConfig {
+            off_for: vec!["demo.Other".into(), "com.example.*".into()],
+            ..GuardConfig::default()
+        };
+        for (name, is_held) in [
+            ("demo.Other", false),
+            ("com.example.Echo", false),
+            ("demo.OtherOne", true),
+        ] {
+            let verdict = Guard::default().judge(&config, name, &all, &[], true, Instant::now());
+            assert_eq!(verdict != Verdict::Believed, is_held, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_last_one_is_held_only_after_a_reconnect() {
         let one = list(0..1);
         assert_eq!(judge(&mut Guard::default(), &one, &[], false), 0);
         assert_eq!(judge(&mut Guard::default(), &one, &[], true), 1);

@@ -39,6 +39,13 @@ impl Knock {
     }
 }
 
+impl Knock {
+    /// Whether the answer is the application's for sure, and not that of the Remora before it.
+    pub(super) fn is_sure(self, instance: &Instance) -> bool {
+        self == Self::Call || instance.app_port().is_none()
+    }
+}
+
 /// The probe of real life; a slow answer counts as one.
 pub fn probe() -> Probe {
     Arc::new(|addr, knock| {

@@ -13,6 +13,7 @@ use remora_naming::sofa::is_sofa;
 use remora_naming::{application, dubbo_url};
 use remora_registry::{Instance, Params, ServiceKey, Snapshot, Source, Target};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::disk::{self, Seal};
 use super::error::DiscoveryError;
@@ -25,13 +26,19 @@ pub(super) struct Lists {
     pub(super) documents: Vec<(Arc<str>, Arc<str>, Arc<Document>)>,
 }
 
+impl Lists {
+    fn is_empty(&self) -> bool {
+        self.lists.is_empty() && self.documents.is_empty()
+    }
+}
+
 /// The file of a registry.
 pub(super) fn file(data_dir: &Path, registry: &str) -> PathBuf {
     data_dir.join(format!("lists-{}.jsonl", dubbo_url::encode_component(registry)))
 }
 
 pub(super) fn write(path: &Path, identity: &str, lists: &Lists) -> Result<(), DiscoveryError> {
-    disk::write(path, SEAL, |out| {
+    disk::write_keeping(path, SEAL, |out| {
         line(
             out,
             &Line::Registry {
@@ -65,11 +72,29 @@ pub(super) fn write(path: &Path, identity: &str, lists: &Lists) -> Result<(), Di
     })
 }
 
-/// What was kept; nothing if there is no file. Entries that cannot be read any more are left out.
+/// What was kept; nothing if there is no file. Where the last state cannot be used, the one before, if that can. Entries that
+/// cannot be read any more are left out.
 ///
 /// # Errors
 /// `OtherRegistry`, `Damaged`, `File`.
 pub(super) fn read(path: &Path, identity: &str) -> Result<Lists, DiscoveryError> {
+    let former = disk::former(path);
+    match read_one(path, identity) {
+        // Never the state before of another registry: it is older than what is there.
+        Err(error @ DiscoveryError::OtherRegistry { .. }) => Err(error),
+        Err(error) => match read_one(&former, identity) {
+            Ok(lists) if !lists.is_empty() => {
+                warn!(reason = error.reason(), %error, "the last known lists of before are used");
+                Ok(lists)
+            }
+            _ => Err(error),
+        },
+        Ok(lists) if !path.exists() && former.exists() => read_one(&former, identity).or(Ok(lists)),
+        read => read,
+    }
+}
+
+fn read_one(path: &Path, identity: &str) -> Result<Lists, DiscoveryError> {
     let mut lists = Lists::default();
     let Some(content) = disk::read(path, SEAL)? else {
         return Ok(lists);

@@ -178,6 +178,7 @@ impl Feeder {
         let last = last.map(|s| s.instances.clone()).unwrap_or_default();
         let verdict = self.guard.judge(
             config,
+            self.target.name(),
             &last,
             &fresh.instances,
             is_reconnect,
@@ -382,20 +383,27 @@ async fn keep_on_disk(catalog: Arc<Catalog>, link: Arc<Link>) {
                 () = sleep(shortest) => {}
             }
         }
-        let took = write_lists(&catalog, &link).await;
+        let (took, is_kept) = write_lists(&catalog, &link).await;
         if is_draining || catalog.drain.is_cancelled() {
             return;
         }
+        let mut pause = took * WRITE_SHARE;
+        if !is_kept {
+            // Room may be made on the disk without any change in a list.
+            link.changed.notify_one();
+            pause = pause.max(WRITE_AGAIN);
+        }
         tokio::select! {
             () = catalog.drain.cancelled() => {}
-            () = sleep(took * WRITE_SHARE) => {}
+            () = sleep(pause) => {}
         }
     }
 }
 
-async fn write_lists(catalog: &Arc<Catalog>, link: &Arc<Link>) -> Duration {
+/// How long a write took, and whether it worked.
+async fn write_lists(catalog: &Arc<Catalog>, link: &Arc<Link>) -> (Duration, bool) {
     let Some(file) = link.file.clone() else {
-        return Duration::ZERO;
+        return (Duration::ZERO, true);
     };
     let lists = {
         let state = catalog.state();
@@ -428,7 +436,16 @@ async fn write_lists(catalog: &Arc<Catalog>, link: &Arc<Link>) -> Duration {
         .snapshot_writes
         .get_or_create(&OutcomeLabel { outcome })
         .inc();
-    start.elapsed()
+    let is_kept = outcome == "written";
+    let label = RegistryLabel {
+        registry: link.name.to_string(),
+    };
+    catalog
+        .metrics
+        .snapshot_kept
+        .get_or_create(&label)
+        .set(i64::from(is_kept));
+    (start.elapsed(), is_kept)
 }
 
 /// Dubbo's revision of an application that offers nothing (`EMPTY_REVISION`): there is no document.
@@ -441,3 +458,5 @@ const HOUSE_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Writing lists may take this part of the time.
 const WRITE_SHARE: u32 = 20;
+/// When lists that could not be written are written again.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
