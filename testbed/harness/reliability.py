@@ -71,11 +71,17 @@ def told(row):
 
 
 def keep(name, settings, result, problems):
-    """One file for each experiment."""
+    """One file for each experiment. Pieces of a long run that were made with one commit are kept together."""
+    path, is_piece = RESULTS / f"{name.replace('/', '-')}.json", result.pop("is_piece", False)
     result.update(how=f"testbed/run --reliability {name}" + f" --seed {settings.seed}" + (f" --seconds {settings.seconds}" if settings.seconds else ""), seed=settings.seed,
                   commit=commit(), date=datetime.date.today().isoformat(), holds=not problems, problems=problems)
+    before = json.loads(path.read_text()) if is_piece and path.exists() else {}
+    if before.get("commit") == result["commit"]:
+        result["runs"] = before["runs"] + result["runs"]
+        result["problems"] = before["problems"] + problems
+        result["holds"] = not result["problems"]
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name.replace('/', '-')}.json").write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n")
     report()
 
 

@@ -11,7 +11,7 @@
 //! ROUTE end up|down            one direction of all connections is closed (half a close)
 //! ROUTE cut BYTES              reset after so many more bytes of either direction, the last of them still delivered
 //! ROUTE refuse                 new connections are closed at once; those that are open stay
-//! ROUTE heal                   no rule any more; what is broken stays broken
+//! ROUTE heal                   no rule any more; connections that lost bytes to `swallow` are reset
 //! ROUTE stats                  figures
 //! ```
 //! `*` in place of a route means all.

@@ -55,6 +55,8 @@ pub(super) async fn run(near: TcpStream, far: TcpStream, rules: watch::Sender<Ru
         )
     };
     tokio::select! {
+        // The end goes first: under new rules nothing may pass on a connection that they end.
+        biased;
         is_reset = ended => {
             if is_reset {
                 let _ = (near.set_zero_linger(), far.set_zero_linger());
@@ -183,6 +185,8 @@ async fn write(
         if is_cut {
             figures.cut_after.store(NEVER, Ordering::Relaxed);
             all.send_modify(|rules| rules.resets += 1);
+            // What is on its way behind the cut does not arrive.
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
     }
     Ok(())

@@ -113,12 +113,13 @@ impl Route {
         self.rules.send_modify(change);
     }
 
-    /// All as at the beginning; connections stay.
+    /// All as at the beginning. Connections stay, but for those that lost bytes: what comes next would not fit.
     pub(super) fn heal(&self) {
         self.figures.cut_after.store(NEVER, Ordering::Relaxed);
         self.change(|rules| {
+            let lost_bytes = rules.up.is_swallowed || rules.down.is_swallowed;
             *rules = Rules {
-                resets: rules.resets,
+                resets: rules.resets + u64::from(lost_bytes),
                 closes: rules.closes,
                 ends_up: rules.ends_up,
                 ends_down: rules.ends_down,
