@@ -180,7 +180,8 @@ class Envoy(Peer):
 
     @staticmethod
     def version():
-        return version([envoy_command(), "--version"])
+        # It says where it stands, too.
+        return version([envoy_command(), "--version"]).rsplit("version:", 1)[-1].strip()
 
 
 class EnvoyDubbo(Envoy):
