@@ -17,6 +17,7 @@ mod farewell;
 mod instance;
 pub mod peers;
 pub mod places;
+mod ports;
 mod registry;
 mod rule;
 pub mod sealed;
@@ -29,6 +30,7 @@ pub use discovery::{Client, Discovery, Facade, Lease, LeaseId, LeaseInfo, Outwar
 pub use error::{FacadeError, PublishError, RegistryError};
 pub use farewell::{Farewell, Seat};
 pub use instance::{Instance, Params, ServiceKey};
+pub use ports::{Port, Ports};
 pub use registry::{Registry, RegistryState};
 pub use rule::{RuleKind, UnappliedRule};
 pub use snapshot::{Snapshot, Source, Target};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use remora_registry::peers::{Gate, PROC_NET, Users};
-use remora_registry::{Discovery, FacadeError};
+use remora_registry::{Discovery, FacadeError, Ports};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -61,11 +61,12 @@ impl Door {
     /// `Bind` with the key that changes the address.
     pub(crate) fn bind(
         traits: Traits,
+        ports: &Ports,
         settings: Settings,
         state_dir: &Path,
         registry: &str,
     ) -> Result<Self, FacadeError> {
-        let listeners = listen::bind(&settings, traits.listen_setting, traits.applications_setting)?;
+        let listeners = listen::bind(ports, &settings, traits.listen_setting, traits.applications_setting)?;
         if !settings.listen.ip().is_loopback() {
             warn!(
                 registry = traits.name,

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use remora_registry::{BoxFuture, Discovery, Facade, FacadeError};
+use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, Ports};
 use tokio_util::sync::CancellationToken;
 
 use self::api::DubbodApi;
@@ -49,8 +49,21 @@ impl DubbodFacade {
     /// # Errors
     /// `Bind` with the key that changes the address.
     pub fn bind(config: Config, state_dir: &Path, registry_name: &str) -> Result<Self, FacadeError> {
+        Self::bind_from(&Ports::default(), config, state_dir, registry_name)
+    }
+
+    /// As [`bind`](Self::bind), with the sockets of `ports`.
+    ///
+    /// # Errors
+    /// `Bind` with the key that changes the address.
+    pub fn bind_from(
+        ports: &Ports,
+        config: Config,
+        state_dir: &Path,
+        registry_name: &str,
+    ) -> Result<Self, FacadeError> {
         Ok(Self {
-            door: Door::bind(TRAITS, config.door, state_dir, registry_name)?,
+            door: Door::bind(TRAITS, ports, config.door, state_dir, registry_name)?,
             namespace: config.namespace,
         })
     }

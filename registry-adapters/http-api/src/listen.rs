@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use remora_registry::FacadeError;
+use remora_registry::{FacadeError, Ports};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Settings;
@@ -13,11 +13,12 @@ use crate::config::Settings;
 /// # Errors
 /// `Bind` with the key that changes the address.
 pub(crate) fn bind(
+    ports: &Ports,
     settings: &Settings,
     listen_setting: &'static str,
     applications_setting: &'static str,
 ) -> Result<Vec<TcpListener>, FacadeError> {
-    let first = bind_one(settings.listen, listen_setting)?;
+    let first = bind_one(ports, settings.listen, listen_setting)?;
     let port = first.local_addr().map_or(settings.listen.port(), |addr| addr.port());
     let mut listeners = vec![first];
     for application in &settings.applications {
@@ -26,6 +27,7 @@ pub(crate) fn bind(
             continue;
         }
         listeners.push(bind_one(
+            ports,
             SocketAddr::new(application.address, port),
             applications_setting,
         )?);
@@ -33,8 +35,9 @@ pub(crate) fn bind(
     Ok(listeners)
 }
 
-fn bind_one(addr: SocketAddr, key: &'static str) -> Result<TcpListener, FacadeError> {
-    open(addr).map_err(|cause| FacadeError::Bind { addr, key, cause })
+fn bind_one(ports: &Ports, addr: SocketAddr, key: &'static str) -> Result<TcpListener, FacadeError> {
+    let listener = ports.listen(key, addr, open);
+    listener.map_err(|cause| FacadeError::Bind { addr, key, cause })
 }
 
 fn open(addr: SocketAddr) -> std::io::Result<TcpListener> {

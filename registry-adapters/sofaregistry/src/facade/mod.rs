@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use remora_registry::peers::{Gate, PROC_NET, Reader, Users};
 use remora_registry::places::Places;
-use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, UnappliedRule};
+use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, Ports, UnappliedRule};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -87,8 +87,21 @@ impl SofaRegistryFacade {
     /// # Errors
     /// `Bind` with the key that changes the port.
     pub fn bind(config: Config, relay: Option<Arc<SofaRegistry>>, registry: &str) -> Result<Self, FacadeError> {
-        let http = listen(config.listen, "facades.sofaregistry.listen")?;
-        let session = listen(config.session, "facades.sofaregistry.session")?;
+        Self::bind_from(&Ports::default(), config, relay, registry)
+    }
+
+    /// As [`bind`](Self::bind), with the sockets of `ports`.
+    ///
+    /// # Errors
+    /// `Bind` with the key that changes the port.
+    pub fn bind_from(
+        ports: &Ports,
+        config: Config,
+        relay: Option<Arc<SofaRegistry>>,
+        registry: &str,
+    ) -> Result<Self, FacadeError> {
+        let http = listen(ports, config.listen, "facades.sofaregistry.listen")?;
+        let session = listen(ports, config.session, "facades.sofaregistry.session")?;
         Ok(Self {
             http,
             session,
@@ -301,9 +314,9 @@ async fn hear_the_others(places: &Places) {
     }
 }
 
-fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, FacadeError> {
+fn listen(ports: &Ports, addr: SocketAddr, key: &'static str) -> Result<TcpListener, FacadeError> {
     let bind = || {
-        let listener = TcpListener::bind(addr)?;
+        let listener = ports.listen(key, addr, TcpListener::bind)?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };

@@ -50,7 +50,7 @@ use std::time::Duration;
 
 use remora_registry::peers::{Gate, PROC_NET, Users};
 use remora_registry::places::{Place, Places};
-use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, UnappliedRule};
+use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, Ports, UnappliedRule};
 use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -104,9 +104,22 @@ impl ZookeeperFacade {
     /// # Errors
     /// `Bind` with the key that changes the port.
     pub fn bind(config: Config, backend: Arc<dyn Backend>, registry: &str) -> Result<Self, FacadeError> {
-        let listener = listen(config.listen, "facades.zookeeper.listen")?;
+        Self::bind_from(&Ports::default(), config, backend, registry)
+    }
+
+    /// As [`bind`](Self::bind), with the sockets of `ports`.
+    ///
+    /// # Errors
+    /// `Bind` with the key that changes the port.
+    pub fn bind_from(
+        ports: &Ports,
+        config: Config,
+        backend: Arc<dyn Backend>,
+        registry: &str,
+    ) -> Result<Self, FacadeError> {
+        let listener = listen(ports, config.listen, "facades.zookeeper.listen")?;
         let raw = match config.raw {
-            Some(addr) => Some(listen(addr, "facades.zookeeper.raw")?),
+            Some(addr) => Some(listen(ports, addr, "facades.zookeeper.raw")?),
             None => None,
         };
         let shared = Shared {
@@ -306,9 +319,9 @@ impl Shared {
     }
 }
 
-fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, FacadeError> {
+fn listen(ports: &Ports, addr: SocketAddr, key: &'static str) -> Result<TcpListener, FacadeError> {
     let bind = || {
-        let listener = TcpListener::bind(addr)?;
+        let listener = ports.listen(key, addr, TcpListener::bind)?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
