@@ -69,6 +69,37 @@ async fn fired(watcher: &Watcher) -> Vec<Arc<str>> {
 }
 
 #[tokio::test]
+async fn a_detached_session_goes_on_elsewhere_with_its_ephemerals() {
+    let server = server();
+    let former = client(Embedded::new(server.clone()));
+    let (session, _) = until(&former, "connected", up).await;
+    former.create("/mine", Bytes::new(), Ephemeral).await.unwrap();
+    let ticket = timeout(DEADLINE, former.detach()).await.unwrap();
+    assert!(matches!(
+        former.create("/late", Bytes::new(), Persistent).await,
+        Err(ClientError::Closed { .. })
+    ));
+
+    let options = Options {
+        resume: ticket,
+        ..Options::default()
+    };
+    let next = client_with(Embedded::new(server.clone()), options);
+    assert_eq!(until(&next, "connected", up).await.0, session);
+    let stat = next.exists("/mine", None).await.unwrap().expect("it stands");
+    assert_eq!(stat.ephemeral_owner, session);
+    // Who detaches before it is connected hands on what it was given.
+    let unconnected = client_with(
+        Embedded::new(server),
+        Options {
+            resume: next.detach().await,
+            ..Options::default()
+        },
+    );
+    assert_eq!(unconnected.detach().await.map(|t| t.session), Some(session));
+}
+
+#[tokio::test]
 async fn operations_do_what_they_say() {
     let client = client(Embedded::new(server()));
     client.create_parents("/a/b/c").await.unwrap();

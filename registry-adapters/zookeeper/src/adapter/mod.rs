@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use self::follow::Follow;
 use self::publish::Publications;
 use crate::backend::Backend;
-use crate::client::{Client, ClientError, Options, SessionState};
+use crate::client::{Client, ClientError, Options, SessionState, Ticket};
 
 /// How the adapter reads and publishes.
 #[derive(Clone, Debug)]
@@ -104,6 +104,11 @@ impl ZookeeperRegistry {
     /// Its session, for whoever needs other nodes of the same registry.
     pub fn client(&self) -> &Client {
         &self.shared.client
+    }
+
+    /// Ends without closing the session: what was published stays for its timeout, or until somebody goes on with it.
+    pub async fn detach(&self) -> Option<Ticket> {
+        self.shared.client.detach().await
     }
 
     /// Waits until the session was closed, after `stop`.

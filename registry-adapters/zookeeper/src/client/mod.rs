@@ -45,6 +45,23 @@ pub struct Options {
     pub max_frame_bytes: usize,
     /// Sent ahead of everything else on each connection. With it, nodes are made for its owner only, as Dubbo does.
     pub auth: Option<Auth>,
+    /// A session to go on with, of a client that was detached. A new one is started if the server has it no more.
+    pub resume: Option<Ticket>,
+}
+
+/// What it takes to go on with a session: see [`Client::detach`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// Id of the session.
+    pub session: i64,
+    /// Its password, 16 bytes; whoever has it can take the session over.
+    pub password: Vec<u8>,
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ticket({:#x})", self.session)
+    }
 }
 
 impl Default for Options {
@@ -56,6 +73,7 @@ impl Default for Options {
             reconnect_max: Duration::from_secs(2),
             max_frame_bytes: 64 << 20,
             auth: None,
+            resume: None,
         }
     }
 }
@@ -97,6 +115,8 @@ struct Shared {
     server: Arc<str>,
     chroot: String,
     options: Options,
+    detach: CancellationToken,
+    ticket: watch::Receiver<Option<Ticket>>,
 }
 
 impl Client {
@@ -104,14 +124,24 @@ impl Client {
     pub fn start(backend: Arc<dyn Backend>, options: Options, stop: CancellationToken) -> Self {
         let (questions, asked) = mpsc::channel(MAX_WAITING);
         let (state, states) = watch::channel(SessionState::Connecting);
+        let (tickets, ticket) = watch::channel(options.resume.clone());
         let shared = Shared {
             questions,
             state: states,
             server: backend.describe().into(),
             chroot: backend.chroot().to_owned(),
             options: options.clone(),
+            detach: CancellationToken::new(),
+            ticket,
         };
-        tokio::spawn(Session::new(backend, options, asked, state, stop).run());
+        let (session, detach) = (
+            Session::new(backend, options, asked, state, tickets, stop),
+            shared.detach.clone(),
+        );
+        tokio::spawn(async move {
+            // Cut short, it leaves its session to whoever has the ticket.
+            let _ = detach.run_until_cancelled(session.run()).await;
+        });
         Self {
             shared: Arc::new(shared),
         }
@@ -127,6 +157,14 @@ impl Client {
         let is_closed = |state: &SessionState| matches!(state, SessionState::Closed);
         // An error says that the task is gone: closed, too.
         let _ = self.state().wait_for(is_closed).await;
+    }
+
+    /// Ends without closing the session, which lives on for its timeout; gives what it takes to go on with it, if there is
+    /// one. Whoever still asks is told that it is closed.
+    pub async fn detach(&self) -> Option<Ticket> {
+        self.shared.detach.cancel();
+        self.closed().await;
+        self.shared.ticket.borrow().clone()
     }
 
     /// What it is connected to, for logs.

@@ -12,7 +12,7 @@ use tracing::{debug, info};
 
 use super::connection::{Connection, End, Failure, Question};
 use super::watcher::Watches;
-use super::{Options, SessionState};
+use super::{Options, SessionState, Ticket};
 use crate::backend::Backend;
 use crate::wire::ConnectRequest;
 
@@ -21,6 +21,8 @@ pub(super) struct Session {
     pub options: Options,
     pub questions: mpsc::Receiver<Question>,
     pub state: watch::Sender<SessionState>,
+    /// Of the session that we have or had last.
+    pub ticket: watch::Sender<Option<Ticket>>,
     pub stop: CancellationToken,
     /// What the next connection asks for.
     pub greeting: ConnectRequest,
@@ -34,21 +36,25 @@ impl Session {
         options: Options,
         questions: mpsc::Receiver<Question>,
         state: watch::Sender<SessionState>,
+        ticket: watch::Sender<Option<Ticket>>,
         stop: CancellationToken,
     ) -> Self {
+        let resume = options.resume.clone();
+        let (session_id, password) = resume.map_or((0, NO_PASSWORD), |ticket| (ticket.session, ticket.password.into()));
         let timeout_ms = i32::try_from(options.session_timeout.as_millis()).unwrap_or(i32::MAX);
         Self {
             backend,
             options,
             questions,
             state,
+            ticket,
             stop,
             greeting: ConnectRequest {
                 protocol_version: 0,
                 last_zxid_seen: 0,
                 timeout_ms,
-                session_id: 0,
-                password: NO_PASSWORD,
+                session_id,
+                password,
                 read_only: Some(false),
             },
             watches: Watches::default(),
@@ -121,6 +127,10 @@ impl Session {
         let is_resumed = session == self.greeting.session_id;
         self.greeting.session_id = session;
         self.greeting.password = connection.session.password.clone();
+        self.ticket.send_replace(Some(Ticket {
+            session,
+            password: self.greeting.password.to_vec(),
+        }));
         self.connections += 1;
         let timeout_ms = connection.session.timeout_ms;
         info!(
