@@ -28,7 +28,7 @@ use tracing::debug;
 
 use self::lists::Lists;
 use self::publish::Publications;
-pub use self::publish::RelayedPublisher;
+pub use self::publish::{RelayedPublisher, Standing};
 pub use self::received::{Received, ReceivedConfig, Segment};
 use self::registration::Keeping;
 pub use self::subject::Subject;
@@ -45,6 +45,8 @@ pub struct Config {
     pub patience: Duration,
     /// On a new connection what is followed is registered at random within this time, after what is published.
     pub spread: Duration,
+    /// What a process that hands over has published.
+    pub former: Vec<Standing>,
 }
 
 impl Default for Config {
@@ -53,6 +55,7 @@ impl Default for Config {
             connection: Options::default(),
             patience: Duration::from_secs(10),
             spread: Duration::from_millis(200),
+            former: Vec::new(),
         }
     }
 }
@@ -85,15 +88,24 @@ impl SofaRegistry {
             client,
             runtime: Handle::current(),
             spread: config.spread,
+            frozen: CancellationToken::new(),
         };
         lists.keep(keeping.clone());
         Arc::new(Self {
-            publications: Publications::new(keeping.clone(), config.patience),
+            publications: Publications::new(keeping.clone(), config.patience, config.former),
             keeping,
             lists,
             state,
             endpoints: shown.join(","),
         })
+    }
+
+    /// Takes nothing back any more, whoever lets go of it; all of it stands as long as the connection. Gives what was published
+    /// and not withdrawn, for the process that takes over: while both are connected, publishing it again under the same
+    /// ids changes nothing that anybody sees.
+    pub fn freeze(&self) -> Vec<Standing> {
+        self.keeping.frozen.cancel();
+        self.publications.standing()
     }
 
     /// Waits until the connection was closed, after `stop`.

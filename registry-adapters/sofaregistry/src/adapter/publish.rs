@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use remora_naming::sofa::{Service, group_of, line, params};
 use remora_registry::{Instance, RegistryError, Target};
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::registration::{Keeping, Register, Registration};
@@ -19,15 +20,59 @@ pub(super) struct Publications {
     /// How long `publish` and `withdraw` wait for an answer.
     patience: Duration,
     by_line: Mutex<HashMap<(Subject, String), Arc<Registration>>>,
+    /// Those of a former process, by data id and line: published again under the same id, they are the same to the server.
+    former: Mutex<HashMap<(String, String), Standing>>,
+}
+
+/// A publication that stands in the registry, for the process that takes over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Of its subject.
+    pub data_id: String,
+    /// What is published.
+    pub line: String,
+    /// Its name at the server.
+    pub regist_id: String,
+    /// Grows with each change.
+    pub version: i64,
 }
 
 impl Publications {
-    pub(super) fn new(keeping: Keeping, patience: Duration) -> Self {
+    pub(super) fn new(keeping: Keeping, patience: Duration, former: Vec<Standing>) -> Self {
+        let by_place = |standing: Standing| ((standing.data_id.clone(), standing.line.clone()), standing);
         Self {
             keeping,
             patience,
             by_line: Mutex::default(),
+            former: Mutex::new(former.into_iter().map(by_place).collect()),
         }
+    }
+
+    pub(super) fn standing(&self) -> Vec<Standing> {
+        let all = self.lock();
+        let standing = all.iter().map(|((subject, line), registration)| Standing {
+            data_id: subject.data_id.to_string(),
+            line: line.clone(),
+            regist_id: registration.regist_id().to_string(),
+            version: registration.version(),
+        });
+        standing.collect()
+    }
+
+    fn start(&self, subject: &Subject, line: String, register: Register) -> Arc<Registration> {
+        let former = {
+            let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+            former.remove(&(subject.data_id.to_string(), line))
+        };
+        Arc::new(match former {
+            Some(former) => Registration::start_as(
+                &self.keeping,
+                register,
+                former.regist_id.into(),
+                former.version.saturating_add(1),
+            ),
+            None => Registration::start(&self.keeping, register),
+        })
     }
 
     /// After an error other than `Unsupported` the publication is still wanted, and made as soon as that works.
@@ -39,8 +84,8 @@ impl Publications {
                 let options = self.keeping.client.options();
                 let app_name = params::word(&instance.params, "appName").filter(|name| !name.is_empty());
                 let base = subject.registration(&options.zone, app_name.unwrap_or(&options.app_name));
-                let register = PublisherRegister { base, data: vec![line] };
-                Arc::new(Registration::start(&self.keeping, Register::Publisher(register)))
+                let data = vec![line.clone()];
+                self.start(&subject, line, Register::Publisher(PublisherRegister { base, data }))
             });
             registration.insist();
             Arc::clone(registration)

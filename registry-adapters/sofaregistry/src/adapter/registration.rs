@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::client::{Client, ClientError, ClientState};
@@ -61,14 +62,20 @@ pub(super) struct Keeping {
     pub(super) runtime: Handle,
     /// Those that follow wait at random up to this long on a new connection: publications go first.
     pub(super) spread: Duration,
+    /// Cancelled when somebody else takes over: nothing is taken back from then on.
+    pub(super) frozen: CancellationToken,
 }
 
 impl Registration {
     /// Returns at once.
     pub(super) fn start(keeping: &Keeping, register: Register) -> Self {
-        let regist_id: Arc<str> = uuid().into();
         // Java starts the versions of configurators at 0, all others at 1.
         let version = i64::from(!matches!(register, Register::Configurator(_)));
+        Self::start_as(keeping, register, uuid().into(), version)
+    }
+
+    /// Under the id of a registration that may stand already; `version` is above that one's.
+    pub(super) fn start_as(keeping: &Keeping, register: Register, regist_id: Arc<str>, version: i64) -> Self {
         let (wish, wishes) = watch::channel(Wish {
             version,
             nudges: 0,
@@ -96,6 +103,11 @@ impl Registration {
 
     pub(super) fn regist_id(&self) -> &Arc<str> {
         &self.regist_id
+    }
+
+    /// The version that is wanted now.
+    pub(super) fn version(&self) -> i64 {
+        self.wish.borrow().version
     }
 
     /// Puts something else in its place.
@@ -184,6 +196,9 @@ impl Keeper {
                 ClientState::Closed => return,
                 state => state.connection(),
             };
+            if !wish.is_wanted && self.keeping.frozen.is_cancelled() {
+                return;
+            }
             if !wish.is_wanted {
                 let now = Instant::now();
                 let is_too_late = *give_up_at.get_or_insert(now + GIVE_UP_AFTER) <= now;
