@@ -24,6 +24,7 @@ MODULES = [
     "rel_peers",
     "rel_many",
     "rel_rolling",
+    "rel_upgrade",
     "rel_driver",
 ]
 RESULTS = ROOT / "reliability"
