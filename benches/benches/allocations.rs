@@ -224,6 +224,7 @@ impl Hop {
             workers: 1,
             metrics: CallMetrics::new(&mut prometheus_client::registry::Registry::default()),
             drain_deadline: Duration::from_secs(1),
+            is_held: false,
             drain: CancellationToken::new(),
         })
         .expect("a call path starts");

@@ -18,7 +18,7 @@ pub use client::{Client, ClientError};
 pub use server::Admin;
 pub use views::{
     CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, ListView, ListenerView, OddView,
-    PublishedView, RegistryView, RouteView, RuleView, Views, WithdrawalView,
+    PublishedView, RegistryView, RouteView, RuleView, UpgradeView, Views, WithdrawalView,
 };
 
 /// The admin port could not be opened.

@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use remora_registry::Ports;
 use remora_registry::places::{Place, Places};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
@@ -26,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::guard::{Ends, Guard};
-use super::{AdminError, Views};
+use super::{AdminError, UpgradeView, Views};
 use crate::lifecycle::StopKind;
 
 /// Health checks, scrapes and a few people; beyond that silent connections make way, and new ones wait for the others.
@@ -52,10 +53,20 @@ impl Admin {
     /// # Errors
     /// With the port and the key that changes it.
     pub fn bind(addr: SocketAddr) -> Result<Self, AdminError> {
-        let bound = std::net::TcpListener::bind(addr).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            TcpListener::from_std(listener)
-        });
+        Self::bind_from(&Ports::default(), addr)
+    }
+
+    /// As [`bind`](Self::bind), with the socket of `ports`.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn bind_from(ports: &Ports, addr: SocketAddr) -> Result<Self, AdminError> {
+        let bound = ports
+            .listen("admin", addr, std::net::TcpListener::bind)
+            .and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener)
+            });
         match bound {
             Ok(listener) => Ok(Self { listener }),
             Err(cause) => Err(AdminError::Bind { addr, cause }),
@@ -163,7 +174,7 @@ pub(super) async fn answer(
 ) -> Response<Full<Bytes>> {
     let views = &*site.views;
     let allowed = match path {
-        "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/config" | "/" => Method::GET,
+        "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/config" | "/upgrade" | "/" => Method::GET,
         "/drain" => Method::POST,
         _ => return text(StatusCode::NOT_FOUND, format!("no such page; {PAGES}\n")),
     };
@@ -191,6 +202,14 @@ pub(super) async fn answer(
         "/catalog" => json(StatusCode::OK, &(views.catalog)()),
         "/connections" => json(StatusCode::OK, &(views.connections)().await),
         "/config" => typed(StatusCode::OK, "application/yaml; charset=utf-8", views.config.clone()),
+        "/upgrade" => json(
+            StatusCode::OK,
+            &UpgradeView {
+                socket: views.upgrade.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+            },
+        ),
         "/drain" => {
             views.stop.ask(StopKind::ForGood);
             text(StatusCode::ACCEPTED, "draining\n".to_owned())

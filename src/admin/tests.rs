@@ -28,6 +28,7 @@ fn views(stop: &Stop) -> Views {
         connections: Box::new(|| Box::pin(async { ConnectionsView::default() })),
         config: "workers: 1\n".to_owned(),
         stop: stop.clone(),
+        upgrade: None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! `app.rs` fills them, so that this room knows nothing of discovery and the call path.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use remora_registry::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub struct Views {
     pub config: String,
     /// Asked by `POST /drain`.
     pub stop: Stop,
+    /// `/upgrade`: the socket where an upgrade is asked for.
+    pub upgrade: Option<PathBuf>,
 }
 
 impl fmt::Debug for Views {
@@ -33,6 +36,17 @@ impl fmt::Debug for Views {
             .field("readiness", &self.readiness)
             .finish_non_exhaustive()
     }
+}
+
+/// `/upgrade`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeView {
+    /// Where an upgrade is asked for; absent if nowhere.
+    pub socket: Option<PathBuf>,
+    /// Remora's version.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
 }
 
 /// `/catalog`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use remora_http_api::dubbod::DubbodFacade;
 use remora_http_api::mesh::MeshFacade;
-use remora_registry::{Facade, FacadeError};
+use remora_registry::{Facade, FacadeError, Ports};
 use remora_sofaregistry::adapter::SofaRegistry;
 use remora_sofaregistry::facade::{SofaRegistryFacade, Stats as SofaRegistryStats};
 use remora_zookeeper::backend::Backend;
@@ -59,6 +59,8 @@ pub(super) struct Doors {
 pub(super) struct Site<'a> {
     pub(super) config: &'a Config,
     pub(super) data_dir: &'a Path,
+    /// Where sockets come from, for this registry.
+    pub(super) ports: Ports,
     /// Whether a door may be left out.
     pub(super) is_optional: &'a dyn Fn(&str) -> bool,
     /// What the ZooKeeper door shows; there is one if the door is on.
@@ -79,14 +81,14 @@ impl Site<'_> {
             settings.access = self.config.access.settings();
             // Its nodes stay in the embedded server then; in the registry stands what Remora publishes.
             settings.keeps_publications = entry.registry.scheme() == "sofaregistry";
-            let facade = ZookeeperFacade::bind(settings, Arc::clone(backend), &entry.name)?;
+            let facade = ZookeeperFacade::bind_from(&self.ports, settings, Arc::clone(backend), &entry.name)?;
             let addrs = vec![facade.local_addr()];
             doors.push("zookeeper", addrs, DoorStats::ZooKeeper(facade.stats()), facade);
         }
         if let Door::On(door) = &entry.facades.mesh {
             let mut settings = door.settings(self.egress_port("bolt"));
             settings.door.access = self.config.access.settings();
-            let bound = MeshFacade::bind(settings, &self.state_dir(entry)?, &entry.name);
+            let bound = MeshFacade::bind_from(&self.ports, settings, &self.state_dir(entry)?, &entry.name);
             if let Some(facade) = self.bound("facades.mesh", door.addresses(), bound, &mut doors)? {
                 doors.push("mesh", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
             }
@@ -94,7 +96,7 @@ impl Site<'_> {
         if let Door::On(door) = &entry.facades.dubbod {
             let mut settings = door.settings(self.egress_port("dubbo"));
             settings.door.access = self.config.access.settings();
-            let bound = DubbodFacade::bind(settings, &self.state_dir(entry)?, &entry.name);
+            let bound = DubbodFacade::bind_from(&self.ports, settings, &self.state_dir(entry)?, &entry.name);
             if let Some(facade) = self.bound("facades.dubbod", door.addresses(), bound, &mut doors)? {
                 doors.push("dubbod", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
             }
@@ -102,7 +104,7 @@ impl Site<'_> {
         if let Door::On(door) = &entry.facades.sofaregistry {
             let mut settings = door.settings();
             settings.access = self.config.access.settings();
-            let bound = SofaRegistryFacade::bind(settings, self.sofaregistry.clone(), &entry.name);
+            let bound = SofaRegistryFacade::bind_from(&self.ports, settings, self.sofaregistry.clone(), &entry.name);
             let addrs = vec![door.listen.0, door.session.0];
             if let Some(facade) = self.bound("facades.sofaregistry", addrs, bound, &mut doors)? {
                 let facade = facade.remember_in(&self.state_dir(entry)?);

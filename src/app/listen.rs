@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
+use remora_registry::Ports;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,9 @@ pub(super) struct Site<'a> {
     pub(super) data_dir: &'a Path,
     /// Whether a door or protocol may be left out.
     pub(super) is_optional: &'a dyn Fn(&str) -> bool,
+    pub(super) ports: &'a Ports,
+    /// A former process hands over.
+    pub(super) takes_over: bool,
 }
 
 /// The call path's ports, bound, and the catalog behind the ingress ones.
@@ -65,8 +69,11 @@ impl CallPorts {
             Ok(())
         };
         let mut ports = protocols(&config, site.plugins);
-        let egress = Egress::open(&ports, Some(site.data_dir));
-        let bound = bind_egress(&config, &ports, &egress);
+        let egress = match site.takes_over {
+            true => Egress::resume(&ports, Some(site.data_dir)),
+            false => Egress::open(&ports, Some(site.data_dir)),
+        };
+        let bound = bind_egress(&config, &ports, &egress, site.ports);
         for (protocol, error) in bound.failed {
             leave_out(&mut config, &protocol, error)?;
         }
@@ -78,6 +85,7 @@ impl CallPorts {
                 protocols: ports.clone(),
                 own_listeners: own_listeners(&config, site.admin),
                 config: config.discovery.clone(),
+                ports: site.ports.clone(),
             };
             let opened = Catalog::open(
                 setup,
@@ -163,7 +171,7 @@ struct Bound {
 }
 
 /// Binds the egress of every protocol: the first of its addresses and those of doors must be had, its aliases may fail.
-fn bind_egress(config: &Config, protocols: &[ProtocolPorts], egress: &Egress) -> Bound {
+fn bind_egress(config: &Config, protocols: &[ProtocolPorts], egress: &Egress, ports: &Ports) -> Bound {
     let door_hosts = door_hosts(config);
     let mut bound = Bound::default();
     for protocol in protocols {
@@ -184,7 +192,7 @@ fn bind_egress(config: &Config, protocols: &[ProtocolPorts], egress: &Egress) ->
             if listeners.contains_key(&addr) {
                 continue;
             }
-            match TcpListener::bind(addr) {
+            match ports.listen(&format!("egress/{}", protocol.name), addr, TcpListener::bind) {
                 Ok(listener) => drop(listeners.insert(addr, listener)),
                 Err(cause) if at < required => {
                     failure = Some(AppError::Egress {

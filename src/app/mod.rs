@@ -9,10 +9,12 @@ mod door_figures;
 mod doors;
 mod error;
 mod figures;
+mod handover;
 mod listen;
 mod published;
 mod registries;
 mod run;
+mod upgrade;
 mod views;
 
 use std::fs::{File, TryLockError};
@@ -22,19 +24,24 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use prometheus_client::registry::Registry as MetricsRegistry;
-use remora_registry::{Discovery, Facade};
+use remora_registry::{Discovery, Facade, Ports};
 use tokio::sync::Mutex;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use tracing::warn;
 
 use self::banner::Banner;
 pub use self::error::AppError;
+pub(crate) use self::handover::parts;
+pub use self::handover::{Control, Former, FormerCalls};
 use self::listen::CallPorts;
 use self::registries::OpenRegistry;
+use self::run::Closing;
+pub use self::upgrade::{Ended, HandedOver, StandIn, Then};
 use crate::admin::{Admin, Views};
-use crate::call::{self, CallHandle, CallPath};
+use crate::call::{self, CallHandle, CallPath, HandoverError, Part};
 use crate::config::{self, Config, Loaded, Note};
 use crate::discovery::{Catalog, Desk};
+use crate::lifecycle::upgrade::{Binary, Requests};
 use crate::lifecycle::{self, Readiness, Stop};
 use crate::metrics::{CallMetrics, DiscoveryMetrics};
 use crate::plugins::Plugins;
@@ -51,11 +58,19 @@ pub struct App {
     doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)>,
     registries: Vec<OpenRegistry>,
     stop: Stop,
-    /// Ends everything but admin, once publications are withdrawn; also if the app is never run.
-    closing: DropGuard,
+    /// Ends everything but admin, once publications are withdrawn.
+    closing: Closing,
+    /// The same if the app is never run.
+    closing_guard: DropGuard,
     lifecycle: lifecycle::Config,
     /// Held until the process ends; the system lets go of it in a crash, too.
-    _lock: File,
+    lock: File,
+    ports: Ports,
+    /// Where an upgrade is asked for.
+    requests: Option<Requests>,
+    binary: Option<Binary>,
+    stand_in: StandIn,
+    former_calls: FormerCalls,
 }
 
 /// Gone once the call path has drained.
@@ -68,17 +83,31 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had, with the key that changes it. What was bound before is let go.
     pub fn build(loaded: &Loaded, plugins: &Plugins, stop: &Stop) -> Result<Self, AppError> {
-        let closing = CancellationToken::new();
-        let closing_guard = closing.clone().drop_guard();
+        Self::build_from(loaded, plugins, stop, Former::default())
+    }
+
+    /// As [`build`](Self::build), and takes over from a former proxy. Its connections come with [`adopt`](Self::adopt).
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn build_from(loaded: &Loaded, plugins: &Plugins, stop: &Stop, mut former: Former) -> Result<Self, AppError> {
+        let closing = Closing::new();
+        let closing_guard = closing.all.clone().drop_guard();
         let checked = config::check(loaded, &plugins.served()).map_err(AppError::Config)?;
         let config = &checked.config;
         let mut notes = checked.notes;
         let is_optional = |key: &str| checked.optional.contains(key);
         let data_dir =
             config::data_dir(config.data_dir.as_deref()).map_err(|(path, cause)| AppError::DataDir { path, cause })?;
-        let lock = lock(&data_dir.path)?;
+        let lock = match former.lock_of(&data_dir.path) {
+            Some(lock) => lock,
+            None => lock(&data_dir.path)?,
+        };
+        let ports = former.ports;
+        let takes_over = former.control.is_some();
+        let mut control = former.control.unwrap_or_default();
 
-        let admin = Admin::bind(config.admin.listen.0)?;
+        let admin = Admin::bind_from(&ports, config.admin.listen.0)?;
         let admin_addr = admin.local_addr().unwrap_or(config.admin.listen.0);
 
         let mut metrics = MetricsRegistry::default();
@@ -89,9 +118,11 @@ impl App {
                 admin: admin_addr,
                 data_dir: &data_dir.path,
                 is_optional: &is_optional,
+                ports: &ports,
+                takes_over,
             },
             &DiscoveryMetrics::new(&mut metrics),
-            &closing,
+            &closing.control,
         )?;
         notes.extend(calls.notes);
         let (config, catalog) = (&calls.config, calls.catalog);
@@ -100,18 +131,21 @@ impl App {
         let mut registries = Vec::new();
         let mut doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)> = Vec::new();
         for entry in config.all_registries() {
-            let mut opened = registries::open(&entry, &data_dir.path, &closing)?;
+            let mut former = control.take(&entry.name, &entry.registry.to_string());
+            let mut opened = registries::open(&entry, &data_dir.path, &closing.adapters, &mut former)?;
             let desk = Desk::open(
                 &catalog,
                 &entry.name,
                 &entry.registry.to_string(),
                 Arc::clone(&opened.adapter),
             );
+            desk.inherit(former.published);
             let has_lists = catalog.view().lists.iter().any(|list| list.registry == entry.name);
             readiness.watch_registry(&entry.name, opened.adapter.state(), has_lists);
             let site = doors::Site {
                 config,
                 data_dir: &data_dir.path,
+                ports: ports.scoped(&entry.name),
                 is_optional: &is_optional,
                 backend: opened.backend.take(),
                 sofaregistry: opened.sofaregistry.clone(),
@@ -129,7 +163,7 @@ impl App {
                 notes.push(left_out(door.key, &door.why));
             }
             opened.doors = opened_doors.open;
-            published::start(config, &entry, desk, &closing);
+            published::start(config, &entry, desk, &closing.control);
             registries.push(opened);
         }
 
@@ -143,10 +177,19 @@ impl App {
             workers: config.workers,
             metrics: call_metrics.clone(),
             drain_deadline: config.lifecycle.drain_timeout.0,
-            drain: closing,
+            drain: closing.calls.clone(),
+            is_held: true,
         })?;
         let call: SharedCall = Arc::new(Mutex::new(Some(call)));
 
+        ports.close_unused();
+        let requests = match Requests::listen(&data_dir.path) {
+            Ok(requests) => Some(requests),
+            Err(error) => {
+                warn!(%error, "no upgrade can be asked for");
+                None
+            }
+        };
         figures::register(&mut metrics, &readiness, &registries);
         let banner = Banner {
             registries: registries.iter().map(|r| (r.name.clone(), r.url.clone())).collect(),
@@ -163,6 +206,7 @@ impl App {
             connections: views::connections(Arc::clone(&call), call_metrics, Arc::clone(&catalog), calls.protocols),
             config: effective(config),
             stop: stop.clone(),
+            upgrade: requests.as_ref().map(|requests| requests.path().to_owned()),
         });
         Ok(Self {
             banner: banner.text(),
@@ -175,10 +219,59 @@ impl App {
             doors,
             registries,
             stop: stop.clone(),
-            closing: closing_guard,
+            closing,
+            closing_guard,
             lifecycle: config.lifecycle.clone(),
-            _lock: lock,
+            lock,
+            ports,
+            requests,
+            binary: None,
+            stand_in: StandIn::default(),
+            former_calls: former.calls,
         })
+    }
+
+    /// What an upgrade starts, and how whoever started this process learns of it. Without it, there are no upgrades.
+    #[must_use]
+    pub fn upgradable(mut self, binary: Binary, stand_in: StandIn) -> Self {
+        self.binary = Some(binary);
+        self.stand_in = stand_in;
+        self
+    }
+
+    /// Goes on with the connections of a former call path: those of this process, or `parts` of another one. Gives how many.
+    /// Nothing is read or written before [`run`](Self::run).
+    ///
+    /// # Errors
+    /// What was handed over cannot be read; nothing is taken then.
+    pub async fn adopt(&mut self, parts: Option<Vec<Part>>) -> Result<usize, HandoverError> {
+        let former = std::mem::take(&mut self.former_calls);
+        let frozen = parts.map_or(former, FormerCalls::Stopped).stop().await?;
+        match &*self.call.lock().await {
+            Some(call) => Ok(call.adopt(frozen).await),
+            None => Ok(0),
+        }
+    }
+
+    /// Accepts, reads and writes on the call path from now on; [`run`](Self::run) does so anyway.
+    pub async fn begin(&self) {
+        if let Some(call) = &*self.call.lock().await {
+            call.begin();
+        }
+    }
+
+    /// Returns when the process is gone that stands in for this one, if there is such.
+    pub fn orphaned(&self) -> impl Future<Output = ()> + use<> {
+        let gone = match &self.stand_in {
+            StandIn::Supervised(supervisor) => Some(supervisor.gone()),
+            StandIn::Told | StandIn::Stays => None,
+        };
+        async move {
+            match gone {
+                Some(gone) => gone.await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// What listens, what to set in the application, where state is kept; several lines.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use remora_file::FileRegistry;
 use remora_registry::Registry;
-use remora_sofaregistry::adapter::{self as sofaregistry, SofaRegistry};
+use remora_sofaregistry::adapter::{self as sofaregistry, SofaRegistry, Standing};
 use remora_sofaregistry::client::Endpoint;
 use remora_zookeeper::adapter::{self, ZookeeperRegistry};
 use remora_zookeeper::backend::{Backend, Embedded, Ensemble};
@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::AppError;
 use super::doors::OpenDoor;
+use super::handover::FormerRegistry;
 use crate::config::{RegistryEntry, RegistryUrl};
+use crate::discovery::Publication;
 
 /// A registry.
 pub(super) struct OpenRegistry {
@@ -41,7 +43,36 @@ pub(super) struct OpenRegistry {
     embedded: Option<Server>,
 }
 
+/// A registry that was let go of.
+pub(super) struct LeftRegistry {
+    pub(super) name: String,
+    pub(super) former: FormerRegistry,
+    /// What was published stands with this connection.
+    pub(super) connected: Option<Arc<SofaRegistry>>,
+    /// To be closed when nobody asks it any more.
+    pub(super) embedded: Option<Server>,
+}
+
 impl OpenRegistry {
+    /// Nothing is taken back from there any more. Before doors close: what they held would be.
+    pub(super) fn freeze(&self) -> Vec<Standing> {
+        self.sofaregistry.as_ref().map(|r| r.freeze()).unwrap_or_default()
+    }
+
+    /// Leaves what is there to whoever takes over.
+    pub(super) async fn let_go(self, standing: Vec<Standing>, published: Vec<Publication>) -> LeftRegistry {
+        let ticket = match &self.session {
+            Some(session) => session.detach().await,
+            None => None,
+        };
+        LeftRegistry {
+            name: self.name,
+            former: FormerRegistry::new(self.url, ticket, standing, published),
+            connected: self.sofaregistry,
+            embedded: self.embedded,
+        }
+    }
+
     /// Waits until the adapter's session is closed, and brings an embedded registry to disk.
     pub(super) async fn close(self) {
         if let Some(session) = &self.session {
@@ -56,11 +87,16 @@ impl OpenRegistry {
     }
 }
 
-/// Opens a registry; its adapter's tasks end with `stop`. A registry that cannot be reached is no error.
+/// Opens a registry, and goes on with what a former process had there; its adapter's tasks end with `stop`. A registry that cannot be reached is no error.
 ///
 /// # Errors
 /// The embedded registry's files, or an address that makes no sense.
-pub(super) fn open(entry: &RegistryEntry, data_dir: &Path, stop: &CancellationToken) -> Result<OpenRegistry, AppError> {
+pub(super) fn open(
+    entry: &RegistryEntry,
+    data_dir: &Path,
+    stop: &CancellationToken,
+    former: &mut FormerRegistry,
+) -> Result<OpenRegistry, AppError> {
     let scheme = entry.registry.scheme();
     let is_zookeeper = matches!(scheme, "zookeeper" | "embedded");
     let needs_server = scheme == "embedded" || (!is_zookeeper && entry.facades.zookeeper.on().is_some());
@@ -83,14 +119,16 @@ pub(super) fn open(entry: &RegistryEntry, data_dir: &Path, stop: &CancellationTo
             Arc::new(FileRegistry::open(Path::new(path), stop.clone()))
         }
         (_, Some(backend)) if is_zookeeper => {
-            let config = adapter_config(&entry.registry);
+            let mut config = adapter_config(&entry.registry);
+            config.session.resume = former.ticket();
             let adapter = ZookeeperRegistry::start(&entry.name, Arc::clone(backend), config, stop.clone());
             session = Some(Arc::clone(&adapter));
             adapter
         }
         (RegistryUrl::Url { hosts, .. }, _) if scheme == "sofaregistry" => {
             let endpoints = Endpoint::parse_list(hosts).ok_or_else(|| wrong(format!("`{hosts}` names no hosts")))?;
-            let config = sofaregistry_config(&entry.registry);
+            let mut config = sofaregistry_config(&entry.registry);
+            config.former = std::mem::take(&mut former.standing);
             let adapter = SofaRegistry::start(&entry.name, endpoints, config, stop.clone());
             sofaregistry = Some(Arc::clone(&adapter));
             adapter

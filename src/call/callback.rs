@@ -4,6 +4,8 @@
 //! They belong to the one downstream connection for which the upstream connection was opened. On a connection that many
 //! callers share there is no telling whose they are: those are answered with an error.
 
+pub(super) mod handover;
+
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 

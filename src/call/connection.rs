@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One connection that came to us, from accept to close.
 
+pub(super) mod handover;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,7 +16,7 @@ use tracing::debug;
 
 use super::callback::{self, Callbacks};
 use super::error::CallError;
-use super::frame_reader::{FrameReader, Piece};
+use super::frame_reader::Piece;
 use super::listener::Door;
 use super::recent::Recent;
 use super::router::{Candidate, LocalRoute};
@@ -220,18 +222,16 @@ impl Downstream {
     }
 
     async fn read(self: &Rc<Self>, worker: &Rc<Worker>) -> CloseReason {
-        let mut reader = FrameReader::default();
-        let mut is_sniffed = false;
+        let mut is_sniffed = self.dialect.get().is_some();
+        if self.is_half_closed.get() {
+            return self.wait_for_replies().await;
+        }
         loop {
-            let mut input = match self.wire.read(&mut reader).await {
+            let mut input = match self.wire.read().await {
                 Read::Input(input) => input,
                 Read::Eof => {
                     self.is_half_closed.set(true);
-                    if self.in_flight() > 0 {
-                        // A caller may close its half and still wait; a dead one breaks the first write.
-                        self.wire.closed().await;
-                    }
-                    return CloseReason::PeerClosed;
+                    return self.wait_for_replies().await;
                 }
                 Read::Closed => return CloseReason::Broken,
             };
@@ -239,7 +239,7 @@ impl Downstream {
                 match self.protocol().sniff(input.peek()) {
                     Sniff::Yes => is_sniffed = true,
                     Sniff::No => {
-                        self.wire.put_back(&mut reader, input);
+                        self.wire.put_back(input);
                         return CloseReason::NotTheProtocol;
                     }
                     Sniff::NeedMore => {}
@@ -250,7 +250,10 @@ impl Downstream {
                 if !is_sniffed {
                     break Ok(());
                 }
-                match reader.next(&mut input, &**self.protocol(), worker.config.max_frame.bytes()) {
+                let next = self
+                    .wire
+                    .next(&mut input, &**self.protocol(), worker.config.max_frame.bytes());
+                match next {
                     Ok(Some(piece)) => match self.stays_in_dialect(piece.frame()) {
                         Ok(()) => self.take(worker, piece, now),
                         Err(error) => break Err(error),
@@ -259,7 +262,7 @@ impl Downstream {
                     Err(error) => break Err(error),
                 }
             };
-            self.wire.put_back(&mut reader, input);
+            self.wire.put_back(input);
             if let Err(error) = cut {
                 debug!(reason = error.reason(), %error, "malformed frame");
                 return CloseReason::BadFrame;
@@ -269,10 +272,20 @@ impl Downstream {
     }
 }
 
+impl Downstream {
+    /// A caller may close its half and still wait; a dead one breaks the first write.
+    async fn wait_for_replies(&self) -> CloseReason {
+        if self.in_flight() == 0 {
+            self.wire.close_when_flushed(CloseReason::PeerClosed);
+        }
+        self.wire.closed().await;
+        CloseReason::PeerClosed
+    }
+}
+
 /// Serves a connection until it is closed.
 pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
     let shard = worker.shard(door.side, &door.protocol);
-    let guard = shard.downstream();
     let now = Instant::now();
     let downstream = Rc::new(Downstream {
         wire: Wire::downstream(&worker.io, shard, stream),
@@ -291,6 +304,12 @@ pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream
         last_request: Cell::new(now),
     });
     let key = worker.downstreams.borrow_mut().insert(downstream.clone());
+    run(worker, downstream, key).await;
+}
+
+/// Reads until the connection is over; `key` is its place in the worker's list.
+async fn run(worker: Rc<Worker>, downstream: Rc<Downstream>, key: usize) {
+    let guard = downstream.shard().downstream();
     worker.connection_opened();
     let end = downstream.read(&worker).await;
 

@@ -4,6 +4,8 @@
 //! Out: route keys -> service -> deadline -> pick an instance -> send. Back: reply, or a failure -> another instance, or
 //! an answer. Between the halves an entry of a stream table waits, not a task.
 
+pub(super) mod handover;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;

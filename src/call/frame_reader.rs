@@ -71,6 +71,16 @@ impl FrameReader {
         self.rest.len() > read || self.skip > 0
     }
 
+    /// What it takes for another reader to go on: the beginning of a frame, and how much is to be dropped before.
+    pub(super) fn into_rest(self) -> (Vec<u8>, u64) {
+        (self.rest.to_vec(), self.skip)
+    }
+
+    /// Goes on where another one stopped.
+    pub(super) fn of_rest(rest: BytesMut, skip: u64) -> Self {
+        Self { rest, missing: 0, skip }
+    }
+
     /// Reads once. `None` when the peer has closed.
     pub(super) fn poll_fill(
         &mut self,

@@ -4,6 +4,8 @@
 //! Its head, for a reply of ours. All of it only where another instance could take it: until a connection has written it,
 //! it stands in that connection's write buffer and is taken from there when the connection ends.
 
+pub(super) mod handover;
+
 use std::cell::Cell;
 
 use bytes::Bytes;

@@ -43,11 +43,14 @@ impl Hub {
     /// Accepts on one port until the drain begins.
     pub(super) async fn listen(self: Rc<Self>, door: Arc<Door>, listener: TcpListener, drain: CancellationToken) {
         let mut pause = ACCEPT_PAUSE_MIN;
+        self.here.may_begin().await;
         loop {
             let accepted = tokio::select! {
+                // In this order: after its end nothing is accepted, not even once.
+                biased;
+                () = drain.cancelled() => return,
                 // Cancel safe: a connection not yet accepted stays in the kernel's queue.
                 accepted = listener.accept() => accepted,
-                () = drain.cancelled() => return,
             };
             match accepted {
                 Ok((stream, peer)) => {

@@ -40,6 +40,25 @@ pub(super) struct Candidate {
     pub(super) pool: Rc<Pool>,
 }
 
+impl Candidate {
+    /// An instance of which nothing but its address is known.
+    fn alone(pools: &Pools, side: Side, protocol: &Arc<dyn Protocol>, addr: SocketAddr) -> Self {
+        Self {
+            endpoint: Arc::new(Endpoint {
+                addr,
+                protocol: protocol.name().into(),
+                weight: 1,
+                started_ms: 0,
+                warmup_ms: 0,
+                warmup_weight: None,
+                serializations: vec![],
+                application: "".into(),
+            }),
+            pool: pools.shared(addr, side, protocol),
+        }
+    }
+}
+
 impl LocalRoute {
     fn new(source: Option<Arc<Route>>, label: Box<str>, timeout: Option<Duration>, candidates: Vec<Candidate>) -> Self {
         let balancer = WeightedRandom::new(candidates.iter().map(|c| &*c.endpoint), Instant::now(), wall_clock_ms());
@@ -50,6 +69,22 @@ impl LocalRoute {
             timeout,
             balancer,
         }
+    }
+
+    /// Of a call whose service cannot be looked up again: to the instance that it was sent to.
+    pub(super) fn to_instance(
+        label: &str,
+        pools: &Pools,
+        side: Side,
+        protocol: &Arc<dyn Protocol>,
+        addr: SocketAddr,
+    ) -> Self {
+        Self::new(
+            None,
+            label.into(),
+            None,
+            vec![Candidate::alone(pools, side, protocol, addr)],
+        )
     }
 
     fn is_of(&self, source: &Arc<Route>) -> bool {
@@ -202,19 +237,7 @@ impl Router {
         if let Some(route) = self.applications.get(&key).and_then(Weak::upgrade) {
             return route;
         }
-        let candidate = Candidate {
-            endpoint: Arc::new(Endpoint {
-                addr,
-                protocol: protocol.name().into(),
-                weight: 1,
-                started_ms: 0,
-                warmup_ms: 0,
-                warmup_weight: None,
-                serializations: vec![],
-                application: "".into(),
-            }),
-            pool: pools.shared(addr, Side::Ingress, protocol),
-        };
+        let candidate = Candidate::alone(pools, Side::Ingress, protocol, addr);
         let label = format!("the application at {addr}").into_boxed_str();
         let route = Rc::new(LocalRoute::new(None, label, None, vec![candidate]));
         self.applications.insert(key, Rc::downgrade(&route));

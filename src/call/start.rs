@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starts the call path on threads of its own, and what the rest of the program holds of it.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use remora_protocol::{Pooling, Protocol};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::config::Config;
 use super::error::StartError;
+use super::handover::Frozen;
 use super::listener::{Door, Hub};
 use super::view::ConnectionView;
 use super::worker::{Message, Parts, Worker};
@@ -55,6 +58,8 @@ pub struct Setup {
     pub drain_deadline: Duration,
     /// Cancelled when Remora stops: the call path drains and ends.
     pub drain: CancellationToken,
+    /// Nothing is accepted, read or written before [`CallHandle::begin`].
+    pub is_held: bool,
 }
 
 /// The call path.
@@ -65,7 +70,14 @@ pub struct CallPath;
 #[derive(Debug)]
 pub struct CallHandle {
     workers: Vec<Running>,
+    begin: CancellationToken,
+    /// Ends accepting alone.
+    accepting: CancellationToken,
+    doors: Doors,
 }
+
+/// The ports that are listened on.
+type Doors = Arc<Mutex<Vec<Arc<Door>>>>;
 
 #[derive(Debug)]
 struct Running {
@@ -96,6 +108,12 @@ impl CallPath {
             )?);
         }
         own_listeners.store(Arc::new(doors.iter().map(|(door, _)| door.local).collect()));
+        let open_doors: Doors = Arc::new(Mutex::new(doors.iter().map(|(door, _)| door.clone()).collect()));
+        let begin = CancellationToken::new();
+        if !setup.is_held {
+            begin.cancel();
+        }
+        let accepting = setup.drain.child_token();
 
         let config = Arc::new(setup.config);
         let count = setup.workers.max(1);
@@ -109,6 +127,8 @@ impl CallPath {
             own_listeners: own_listeners.clone(),
             load: loads[index].clone(),
             drain_deadline: setup.drain_deadline,
+            protocols: setup.protocols.clone(),
+            begin: begin.clone(),
         };
         let mut workers = Vec::new();
         for (index, inbox) in receivers.drain(1..).enumerate() {
@@ -124,11 +144,12 @@ impl CallPath {
         let first = parts(0);
         let elsewhere = inboxes.iter().cloned().zip(loads.drain(..)).skip(1).collect();
         let acceptor = Acceptor {
-            protocols: setup.protocols,
+            protocols: setup.protocols.clone(),
+            open_doors: open_doors.clone(),
             ingress: setup.ingress,
             doors,
             own_listeners: own_listeners.clone(),
-            drain: setup.drain.clone(),
+            drain: accepting.clone(),
             elsewhere,
         };
         let inbox = receivers.remove(0);
@@ -138,7 +159,12 @@ impl CallPath {
                 acceptor.start(worker)
             })?,
         );
-        Ok(CallHandle { workers })
+        Ok(CallHandle {
+            workers,
+            begin,
+            accepting,
+            doors: open_doors,
+        })
     }
 }
 
@@ -153,6 +179,57 @@ impl CallHandle {
             }
         }
         all
+    }
+
+    /// Accepts, reads and writes from now on.
+    pub fn begin(&self) {
+        self.begin.cancel();
+    }
+
+    /// Stops everything between two frames and gives what there is, one for each worker; the workers end. Takes no longer
+    /// than a turn of each.
+    pub async fn freeze(self) -> Vec<Frozen> {
+        // The first worker accepts for the others: after its answer nothing new is on its way to them.
+        self.accepting.cancel();
+        let mut all = Vec::new();
+        for worker in &self.workers {
+            let (answer, frozen) = oneshot::channel();
+            let is_asked = worker.inbox.send(Message::Freeze(answer)).await.is_ok();
+            match frozen.await {
+                Ok(frozen) if is_asked => all.push(frozen),
+                _ => warn!("a worker of the call path has nothing to hand over, it has ended"),
+            }
+        }
+        self.join().await;
+        all
+    }
+
+    /// Goes on with what another call path had; gives how many connections that are. For one that is held.
+    pub async fn adopt(&self, frozen: Vec<Frozen>) -> usize {
+        let doors = self.doors_of(&frozen).await;
+        let mut adopted = 0;
+        for (frozen, worker) in frozen.into_iter().zip(self.workers.iter().cycle()) {
+            let (answer, count) = oneshot::channel();
+            let message = Message::Adopt(Box::new(frozen), doors.clone(), answer);
+            if worker.inbox.send(message).await.is_ok() {
+                adopted += count.await.unwrap_or_default();
+            }
+        }
+        adopted
+    }
+
+    /// The open ports, once those of the connections are among them; discovery opens ingress ports on its own time.
+    async fn doors_of(&self, frozen: &[Frozen]) -> Vec<Arc<Door>> {
+        let wanted: HashSet<SocketAddr> = frozen.iter().flat_map(Frozen::doors).collect();
+        let give_up = Instant::now() + DOORS_WAIT;
+        loop {
+            let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let is_complete = wanted.iter().all(|addr| doors.iter().any(|door| door.local == *addr));
+            if is_complete || Instant::now() >= give_up {
+                return doors;
+            }
+            sleep(DOORS_LOOK).await;
+        }
     }
 
     /// Waits until every worker has drained and ended; cancel `Setup::drain` to make that happen.
@@ -170,6 +247,7 @@ impl CallHandle {
 /// What the first worker does besides: accept.
 struct Acceptor {
     protocols: Vec<Arc<dyn Protocol>>,
+    open_doors: Doors,
     ingress: mpsc::Receiver<IngressChange>,
     doors: Vec<(Arc<Door>, TcpListener)>,
     own_listeners: Arc<ArcSwap<Vec<SocketAddr>>>,
@@ -210,6 +288,9 @@ impl Acceptor {
                         own.push(door.local);
                         self.own_listeners.store(Arc::new(own));
                         ingress.push(door.clone());
+                        let mut open_doors = self.open_doors.lock().unwrap_or_else(PoisonError::into_inner);
+                        open_doors.push(door.clone());
+                        drop(open_doors);
                         self.listen(&hub, door, listener);
                     }
                     Err(error) => warn!(side = "ingress", %error, "could not open an ingress port"),
@@ -315,3 +396,6 @@ fn runtime() -> io::Result<LocalRuntime> {
 /// Messages waiting for one worker: connections handed over and questions of the admin. When full, further connections are
 /// refused.
 const INBOX: usize = 1024;
+/// Discovery opens ports in milliseconds.
+const DOORS_WAIT: Duration = Duration::from_secs(1);
+const DOORS_LOOK: Duration = Duration::from_millis(2);

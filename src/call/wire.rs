@@ -3,6 +3,8 @@
 //!
 //! Not here: what the frames mean (`connection.rs` downstream, `upstream/connection.rs`).
 
+pub(super) mod handover;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -13,14 +15,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use remora_protocol::{Frame, Protocol, StreamId};
+use remora_protocol::{DecodeError, Frame, Protocol, StreamId};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::config::Config;
 use super::flush::Flusher;
-use super::frame_reader::{FrameReader, Input};
+use super::frame_reader::{FrameReader, Input, Piece};
 use super::kept::Kept;
 use super::write_buffer::{BufferStore, WriteBuffer};
 use crate::metrics::call::{CLOSE_REASONS, CallShard};
@@ -40,6 +42,8 @@ pub(super) struct Io {
 pub(super) struct Wire {
     /// `None` before it is connected and after it is closed.
     stream: RefCell<Option<TcpStream>>,
+    /// Cuts what is read.
+    frames: RefCell<FrameReader>,
     out: RefCell<WriteBuffer>,
     flush: Cell<Flush>,
     close_when_flushed: Cell<Option<CloseReason>>,
@@ -101,6 +105,7 @@ impl Wire {
         let now = Instant::now();
         Rc::new(Self {
             stream: RefCell::new(stream),
+            frames: RefCell::default(),
             out: RefCell::default(),
             flush: Cell::new(Flush::Clean),
             close_when_flushed: Cell::new(None),
@@ -134,18 +139,18 @@ impl Wire {
     }
 
     /// Reads once, unless paused.
-    pub(super) async fn read(&self, reader: &mut FrameReader) -> Read {
-        poll_fn(|cx| self.poll_read(cx, reader)).await
+    pub(super) async fn read(&self) -> Read {
+        poll_fn(|cx| self.poll_read(cx)).await
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, reader: &mut FrameReader) -> Poll<Read> {
+    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Read> {
         if self.end.get().is_some() {
             return Poll::Ready(Read::Closed);
         }
         if self.pauses.get() == 0
             && let Some(stream) = &mut *self.stream.borrow_mut()
         {
-            match reader.poll_fill(cx, stream, &self.io.read_buffer) {
+            match self.frames.borrow_mut().poll_fill(cx, stream, &self.io.read_buffer) {
                 Poll::Pending => self.reads.set(0),
                 Poll::Ready(Ok(Some(input))) => {
                     self.reads.set(self.reads.get() + 1);
@@ -180,11 +185,22 @@ impl Wire {
         }
     }
 
+    /// The next frame of an input; see [`FrameReader::next`].
+    pub(super) fn next(
+        &self,
+        input: &mut Input,
+        protocol: &dyn Protocol,
+        max_frame_bytes: usize,
+    ) -> Result<Option<Piece>, DecodeError> {
+        self.frames.borrow_mut().next(input, protocol, max_frame_bytes)
+    }
+
     /// Gives the rest of an input back.
-    pub(super) fn put_back(&self, reader: &mut FrameReader, input: Input) {
+    pub(super) fn put_back(&self, input: Input) {
         let read = input.read;
+        let mut reader = self.frames.borrow_mut();
         reader.put_back(input, &self.io.read_buffer);
-        self.mark_progress(reader, read);
+        self.mark_progress(&reader, read);
     }
 
     /// A byte now and then is no progress: a frame must get somewhere.
@@ -224,6 +240,11 @@ impl Wire {
             self.out.borrow_mut().push_bytes(&self.io.store, bytes);
             self.list();
         }
+    }
+
+    /// Whether there is a socket.
+    pub(super) fn is_connected(&self) -> bool {
+        self.stream.borrow().is_some()
     }
 
     /// Bytes waiting to be written.

@@ -23,6 +23,7 @@ use super::config::Config;
 use super::connection::Downstream;
 use super::dispatch::took;
 use super::error::CallError;
+use super::handover::Frozen;
 use super::kept::KeptStore;
 use super::listener::Door;
 use super::reply;
@@ -45,6 +46,9 @@ pub(super) struct Parts {
     pub(super) own_listeners: Arc<ArcSwap<Vec<SocketAddr>>>,
     pub(super) load: Arc<AtomicUsize>,
     pub(super) drain_deadline: Duration,
+    pub(super) protocols: Vec<Arc<dyn Protocol>>,
+    /// Cancelled when connections may be read and written.
+    pub(super) begin: CancellationToken,
 }
 
 /// What is sent to a worker.
@@ -56,6 +60,10 @@ pub(super) enum Message {
         stream: std::net::TcpStream,
         peer: SocketAddr,
     },
+    /// Connections that another worker had; already waits for their number.
+    Adopt(Box<Frozen>, Vec<Arc<Door>>, oneshot::Sender<usize>),
+    /// Everything is to be handed over; this worker ends.
+    Freeze(oneshot::Sender<Frozen>),
     /// Somebody wants to see the connections.
     View(oneshot::Sender<Vec<ConnectionView>>),
 }
@@ -74,6 +82,8 @@ pub(super) struct Worker {
     /// Downstream connections, also those on their way here.
     pub(super) load: Arc<AtomicUsize>,
     drain_deadline: Duration,
+    protocols: Vec<Arc<dyn Protocol>>,
+    begin: CancellationToken,
     metrics: CallMetrics,
     shards: RefCell<Vec<(Side, &'static str, Arc<CallShard>)>>,
     /// Entries in all stream tables.
@@ -101,6 +111,8 @@ impl Worker {
             own_listeners: parts.own_listeners,
             load: parts.load,
             drain_deadline: parts.drain_deadline,
+            protocols: parts.protocols,
+            begin: parts.begin,
             metrics: parts.metrics,
             shards: RefCell::default(),
             waiting: Cell::new(0),
@@ -120,6 +132,21 @@ impl Worker {
         let shard = self.metrics.shard(side, name);
         shards.push((side, name, shard.clone()));
         shard
+    }
+
+    /// The plugin of that name.
+    pub(super) fn protocol(&self, name: &str) -> Option<Arc<dyn Protocol>> {
+        self.protocols.iter().find(|protocol| protocol.name() == name).cloned()
+    }
+
+    /// Waits until connections may be read and written.
+    pub(super) async fn may_begin(&self) {
+        self.begin.cancelled().await;
+    }
+
+    /// A connection of another worker is ours now.
+    pub(super) fn connection_adopted(&self) {
+        self.load.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn connection_opened(&self) {
@@ -152,6 +179,11 @@ impl Worker {
             // Cancel safe: `recv` loses no message.
             tokio::select! {
                 message = inbox.recv() => match message {
+                    Some(Message::Freeze(answer)) => {
+                        // Who asked waits; if not, the connections close, as they would with us.
+                        let _ = answer.send(self.freeze());
+                        return;
+                    }
                     Some(message) => self.receive(message),
                     // The handle is gone; connections go on until the drain.
                     None => { drain.cancelled().await; break }
@@ -176,6 +208,11 @@ impl Worker {
                     }
                 }
             }
+            Message::Adopt(frozen, doors, answer) => {
+                let _ = answer.send(self.adopt(*frozen, &doors));
+            }
+            // Asked for after the drain began: it is too late.
+            Message::Freeze(answer) => drop(answer),
             Message::View(answer) => {
                 // Nobody may be waiting any more.
                 let _ = answer.send(view::connections(self, Instant::now()));
@@ -185,6 +222,7 @@ impl Worker {
 
     /// Deadlines every few milliseconds while calls wait; everything else once a second while there are connections.
     async fn clock(self: Rc<Self>) {
+        self.may_begin().await;
         let mut tended = Instant::now();
         loop {
             if self.waiting.get() == 0 && tended.elapsed() >= TEND_EVERY {

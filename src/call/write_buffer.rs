@@ -140,6 +140,22 @@ impl WriteBuffer {
         }
     }
 
+    /// A copy of what waits.
+    pub(super) fn unwritten(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.queued);
+        let mut skip = self.front_written;
+        for chunk in &self.chunks {
+            all.extend_from_slice(&chunk.bytes()[skip..]);
+            skip = 0;
+        }
+        all
+    }
+
+    /// Counts on from what was written before.
+    pub(super) fn set_written(&mut self, written: u64) {
+        self.written = written;
+    }
+
     /// Drops what waits; `written()` stays.
     pub(super) fn clear(&mut self, store: &BufferStore) {
         for chunk in self.chunks.drain(..) {

@@ -8,6 +8,7 @@ mod registry;
 mod run;
 mod status;
 mod supervisor;
+mod upgrade;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -80,6 +81,20 @@ enum Command {
         #[arg(long, default_value = "30s")]
         timeout: Span,
     },
+    /// Hand everything over to a new process, without losing a connection or a call; returns when it serves
+    Upgrade {
+        /// The new program; default: the running one, or what stands in its place by now
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Stands in for a serving process after an upgrade
+    #[command(hide = true)]
+    Supervise {
+        /// Its process id
+        pid: u32,
+    },
 }
 
 #[derive(Debug, Args, Default)]
@@ -99,6 +114,9 @@ struct RunArgs {
     /// Admin address; default: 127.0.0.1:15020
     #[arg(long, value_name = "ADDR")]
     admin: Option<Address>,
+    /// Take over from the process at the other end of standard input; `remora upgrade` starts us so
+    #[arg(long, hide = true)]
+    take_over: bool,
 }
 
 #[derive(Debug, Args)]
@@ -143,7 +161,14 @@ impl From<RunArgs> for Overrides {
 pub fn main(plugins: Plugins) -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(args) => block_on(run::run(args.into(), &plugins)),
+        Command::Run(args) => {
+            let takes_over = args.take_over;
+            block_on(run::run(args.into(), &plugins, takes_over))
+        }
+        Command::Supervise { pid } => return supervise(pid),
+        Command::Upgrade { binary, admin } => admin
+            .client()
+            .and_then(|client| block_on(upgrade::upgrade(client, binary))),
         Command::Check(args) => check::check(&args.into(), &plugins),
         Command::Demo => block_on(async { Ok(crate::demo::run(&plugins).await?) }),
         Command::Registry { listen, data_dir } => block_on(registry::serve(listen, data_dir)),
@@ -158,6 +183,19 @@ pub fn main(plugins: Plugins) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends as the serving process does.
+fn supervise(pid: u32) -> ExitCode {
+    let mut code = ExitCode::FAILURE;
+    let supervised = block_on(async {
+        code = crate::lifecycle::upgrade::supervise(pid).await?;
+        Ok(())
+    });
+    if let Err(error) = supervised {
+        eprintln!("remora: {error:#}");
+    }
+    code
 }
 
 /// Prints `text` on standard output. A reader that has seen enough (`remora check | head`) is no failure.

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::{DemoError, ports};
 use crate::admin::{CallsView, CatalogView, Views};
+use crate::app::Ended;
 use crate::config::{Address, Config, Door, Facades, Loaded, ProtocolPorts, ZooKeeperDoor};
 use crate::lifecycle::{Stop, StopKind};
 use crate::{App, Plugins};
@@ -26,7 +27,7 @@ pub(super) struct DemoRemora {
     pub(super) ingress: SocketAddr,
     views: Arc<Views>,
     stop: Stop,
-    running: JoinHandle<()>,
+    running: JoinHandle<Ended>,
 }
 
 /// What a Remora counted.

@@ -151,7 +151,7 @@ impl Catalog {
         drain: CancellationToken,
     ) -> Result<(Arc<Self>, mpsc::Receiver<IngressChange>), DiscoveryError> {
         let data_dir = setup.data_dir.as_deref();
-        let mut ingress = IngressPorts::open(&setup.protocols, data_dir)?;
+        let mut ingress = IngressPorts::open(&setup.protocols, data_dir, &setup.ports)?;
         let spoken: Vec<Arc<str>> = setup.protocols.iter().map(|p| p.name.as_str().into()).collect();
         let routes = Routes::new();
         let mut own_listeners: std::collections::HashSet<SocketAddr> = setup.own_listeners.iter().copied().collect();

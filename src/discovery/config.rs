@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use remora_registry::Ports;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{PortRange, Span};
@@ -102,6 +103,8 @@ pub struct Setup {
     pub own_listeners: Vec<SocketAddr>,
     /// Key `discovery`.
     pub config: Config,
+    /// Where listening sockets come from.
+    pub ports: Ports,
 }
 
 /// One protocol's ports (key `protocols.<name>`).

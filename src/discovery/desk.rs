@@ -33,6 +33,10 @@ impl Desk {
         })
     }
 
+    pub(super) fn parts(&self) -> (&Arc<Catalog>, &Arc<Link>) {
+        (&self.catalog, &self.link)
+    }
+
     /// Whether a followed list of this registry has the revision.
     fn is_listed(&self, application: &str, revision: &str) -> bool {
         let state = self.catalog.state();

@@ -36,6 +36,14 @@ impl Egress {
         self.generation
     }
 
+    /// The generation of the former run again: that run hands over, so its addresses go on working.
+    pub fn resume(protocols: &[ProtocolPorts], data_dir: Option<&Path>) -> Self {
+        Self {
+            generation: data_dir.and_then(former_generation).unwrap_or_default(),
+            protocols: protocols.iter().map(|p| (p.name.clone(), p.egress)).collect(),
+        }
+    }
+
     /// Every address to listen on for `protocol`: the one of this run, which must be had, then its aliases, since
     /// applications remember older ones in files; those may fail.
     pub fn listen(&self, protocol: &str) -> Vec<SocketAddr> {
@@ -88,16 +96,23 @@ fn alias(generation: u64) -> Ipv4Addr {
     Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + u32::try_from(generation % ALIASES).unwrap_or(0))
 }
 
-fn next_generation(data_dir: &Path) -> u64 {
-    let path: PathBuf = data_dir.join("egress.json");
-    let former = match disk::read(&path, SEAL) {
+fn former_generation(data_dir: &Path) -> Option<u64> {
+    match disk::read(&file(data_dir), SEAL) {
         Ok(content) => content.and_then(|c| serde_json::from_slice::<u64>(&c).ok()),
         Err(error) => {
             warn!(reason = error.reason(), %error, "the egress generation starts anew");
             None
         }
-    };
-    let generation = former.map_or(0, |g| g.wrapping_add(1));
+    }
+}
+
+fn file(data_dir: &Path) -> PathBuf {
+    data_dir.join("egress.json")
+}
+
+fn next_generation(data_dir: &Path) -> u64 {
+    let path = file(data_dir);
+    let generation = former_generation(data_dir).map_or(0, |g| g.wrapping_add(1));
     if let Err(error) = disk::write(&path, SEAL, |out| out.write_all(generation.to_string().as_bytes())) {
         warn!(reason = error.reason(), %error, "the egress generation could not be kept; Dubbo 3 reconnects slowly after the next start");
     }
@@ -139,6 +154,17 @@ mod tests {
         }
         assert_eq!(shown[..3], ["2130706433", "2130706434", "2130706435"]);
         assert_eq!(shown[8], "2130706433");
+    }
+
+    #[test]
+    fn a_run_that_takes_over_shows_the_same_alias() {
+        let dir = tempfile::tempdir().unwrap();
+        let ports = [ports("127.0.0.1:20882")];
+        let former = Egress::open(&ports, Some(dir.path()));
+        let former = Egress::open(&ports, Some(dir.path()))
+            .address("dubbo")
+            .max(former.address("dubbo"));
+        assert_eq!(Egress::resume(&ports, Some(dir.path())).address("dubbo"), former);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use remora_registry::Ports as Sockets;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{info, warn};
@@ -23,6 +24,7 @@ use super::ingress::{IngressChange, IngressListener};
 /// The ingress table.
 pub(super) struct IngressPorts {
     protocols: Vec<Ports>,
+    sockets: Sockets,
     file: Option<PathBuf>,
     /// Changes that the call path has to be told of, in order.
     changes: Vec<IngressChange>,
@@ -63,11 +65,16 @@ impl IngressPorts {
     ///
     /// # Errors
     /// `IngressBind` if a configured port cannot be had. A port of the former run that cannot be had is tried again later.
-    pub(super) fn open(protocols: &[ProtocolPorts], data_dir: Option<&Path>) -> Result<Self, DiscoveryError> {
+    pub(super) fn open(
+        protocols: &[ProtocolPorts],
+        data_dir: Option<&Path>,
+        sockets: &Sockets,
+    ) -> Result<Self, DiscoveryError> {
         let file = data_dir.map(|d| d.join("ingress.json"));
         let former = file.as_deref().map(read).unwrap_or_default();
         let mut table = Self {
             protocols: Vec::new(),
+            sockets: sockets.clone(),
             file,
             changes: Vec::new(),
         };
@@ -77,7 +84,7 @@ impl IngressPorts {
                 protocol: settings.name.clone(),
                 cause,
             };
-            let listener = bind(settings.ingress).map_err(bind_error)?;
+            let listener = listen(sockets, settings, settings.ingress).map_err(bind_error)?;
             let first = listener.local_addr().map_err(bind_error)?.port();
             let name: Arc<str> = settings.name.as_str().into();
             let mut assigned = BTreeMap::new();
@@ -126,7 +133,7 @@ impl IngressPorts {
             if slot.is_open {
                 return Ok(slot.ingress);
             }
-            match open_port(&ports.settings, &ports.name, slot.ingress, app_port) {
+            match open_port(&self.sockets, &ports.settings, &ports.name, slot.ingress, app_port) {
                 Ok(change) => {
                     slot.is_open = true;
                     self.changes.push(change);
@@ -166,7 +173,7 @@ impl IngressPorts {
                 if slot.is_open {
                     continue;
                 }
-                match open_port(&ports.settings, &ports.name, slot.ingress, *app_port) {
+                match open_port(&self.sockets, &ports.settings, &ports.name, slot.ingress, *app_port) {
                     Ok(change) => {
                         slot.is_open = true;
                         self.changes.push(change);
@@ -244,7 +251,7 @@ impl IngressPorts {
             if used.contains(&port) || port == app_port {
                 continue;
             }
-            match open_port(&ports.settings, &ports.name, port, app_port) {
+            match open_port(&self.sockets, &ports.settings, &ports.name, port, app_port) {
                 Ok(change) => {
                     self.changes.push(change);
                     let slot = Slot {
@@ -309,8 +316,14 @@ fn read(file: &Path) -> Vec<IngressRow> {
     })
 }
 
-fn open_port(settings: &ProtocolPorts, name: &Arc<str>, port: u16, app_port: u16) -> std::io::Result<IngressChange> {
-    let listener = bind(SocketAddr::new(settings.ingress.ip(), port))?;
+fn open_port(
+    sockets: &Sockets,
+    settings: &ProtocolPorts,
+    name: &Arc<str>,
+    port: u16,
+    app_port: u16,
+) -> std::io::Result<IngressChange> {
+    let listener = listen(sockets, settings, SocketAddr::new(settings.ingress.ip(), port))?;
     Ok(IngressChange::Open(IngressListener {
         protocol: Arc::clone(name),
         listener,
@@ -321,6 +334,10 @@ fn open_port(settings: &ProtocolPorts, name: &Arc<str>, port: u16, app_port: u16
 /// Applications are dialled on loopback: it works for those that bind every address and for those that bind 127.0.0.1.
 fn app_address(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+fn listen(sockets: &Sockets, settings: &ProtocolPorts, addr: SocketAddr) -> std::io::Result<TcpListener> {
+    sockets.listen(&format!("ingress/{}", settings.name), addr, bind)
 }
 
 fn bind(addr: SocketAddr) -> std::io::Result<TcpListener> {

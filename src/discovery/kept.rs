@@ -139,7 +139,7 @@ impl Kept {
             metrics,
             runtime,
             tasks,
-            end,
+            end: end.child_token(),
             table: Mutex::default(),
             in_use: watch::Sender::new(0),
         })
@@ -224,6 +224,18 @@ impl Kept {
             left, "publications are not withdrawn yet; they end with the session"
         );
         published.saturating_sub(left)
+    }
+
+    /// Nothing is published or withdrawn from now on, whatever is wanted; gives what was wanted until now.
+    pub(super) fn freeze(&self) -> Vec<(Target, Arc<Instance>)> {
+        self.end.cancel();
+        let mut table = self.table();
+        table.is_closing = true;
+        let wanted = table.places.iter().filter_map(|(place, entry)| {
+            let (_, instance) = entry.wishes.last()?;
+            Some((place.target.clone(), Arc::clone(instance)))
+        });
+        wanted.collect()
     }
 
     /// Every place in use.

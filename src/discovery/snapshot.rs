@@ -181,9 +181,9 @@ enum Line {
     },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Level {
+pub(super) enum Level {
     Service,
     Application,
 }
@@ -199,8 +199,9 @@ enum Entry {
     Whole(Box<Whole>),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Whole {
+/// An instance in full.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Whole {
     id: String,
     key: Option<(String, String, String)>,
     protocol: String,
@@ -221,8 +222,22 @@ impl Entry {
         if is_node {
             return Self::Node(instance.id.to_string(), instance.raw.to_string());
         }
+        Self::Whole(Box::new(Whole::of(instance)))
+    }
+
+    fn instance(self) -> Option<Instance> {
+        match self {
+            Self::Url(child) => dubbo_url::parse_child(&child).ok(),
+            Self::Node(node, json) => application::parse(&node, json.as_bytes()).ok().flatten(),
+            Self::Whole(whole) => Some(whole.instance()),
+        }
+    }
+}
+
+impl Whole {
+    pub(super) fn of(instance: &Instance) -> Self {
         let key = instance.key.as_ref();
-        Self::Whole(Box::new(Whole {
+        Self {
             id: instance.id.to_string(),
             key: key.map(|k| (k.name.to_string(), k.group.to_string(), k.version.to_string())),
             protocol: instance.protocol.to_string(),
@@ -231,25 +246,21 @@ impl Entry {
             path: instance.path.to_string(),
             params: instance.params.0.clone(),
             raw: instance.raw.to_string(),
-        }))
+        }
     }
 
-    fn instance(self) -> Option<Instance> {
-        match self {
-            Self::Url(child) => dubbo_url::parse_child(&child).ok(),
-            Self::Node(node, json) => application::parse(&node, json.as_bytes()).ok().flatten(),
-            Self::Whole(whole) => Some(Instance {
-                id: whole.id.into(),
-                key: whole
-                    .key
-                    .map(|(name, group, version)| ServiceKey::new(&name, &group, &version)),
-                protocol: whole.protocol.into(),
-                host: whole.host.into(),
-                port: whole.port,
-                path: whole.path.into(),
-                params: Params(whole.params),
-                raw: whole.raw.into(),
-            }),
+    pub(super) fn instance(self) -> Instance {
+        Instance {
+            id: self.id.into(),
+            key: self
+                .key
+                .map(|(name, group, version)| ServiceKey::new(&name, &group, &version)),
+            protocol: self.protocol.into(),
+            host: self.host.into(),
+            port: self.port,
+            path: self.path.into(),
+            params: Params(self.params),
+            raw: self.raw.into(),
         }
     }
 }

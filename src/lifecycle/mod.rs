@@ -6,6 +6,7 @@ mod notify;
 mod readiness;
 mod signals;
 mod stop;
+pub mod upgrade;
 
 use std::time::Duration;
 

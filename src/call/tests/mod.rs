@@ -8,6 +8,7 @@ mod callbacks;
 mod carry;
 mod drain;
 mod failures;
+mod handover;
 mod liveness;
 mod peers;
 mod routing;

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -166,6 +166,8 @@ pub(super) struct Path {
     pub(super) metrics: CallMetrics,
     pub(super) drain: CancellationToken,
     pub(super) handle: Option<CallHandle>,
+    pub(super) listener: Option<StdListener>,
+    pub(super) ingress_ports: Mutex<Vec<(StdListener, Option<SocketAddr>)>>,
 }
 
 impl Path {
@@ -178,10 +180,30 @@ impl Path {
     }
 
     pub(super) fn speaking(protocol: Arc<dyn Protocol>, config: Config, workers: usize) -> Self {
-        let name = protocol.name();
+        let mut path = Self::lasting(protocol, config, workers);
+        path.listener = None;
+        path
+    }
+
+    /// One whose ports stay open for another one.
+    pub(super) fn lasting(protocol: Arc<dyn Protocol>, config: Config, workers: usize) -> Self {
         let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let path = Self::held(protocol, config, workers, listener, SharedRoutes::default());
+        path.handle.as_ref().unwrap().begin();
+        path
+    }
+
+    /// One that does not begin yet.
+    pub(super) fn held(
+        protocol: Arc<dyn Protocol>,
+        config: Config,
+        workers: usize,
+        listener: StdListener,
+        routes: SharedRoutes,
+    ) -> Self {
+        let name = protocol.name();
         let egress = listener.local_addr().unwrap();
-        let routes = SharedRoutes::default();
+        let second = listener.try_clone().unwrap();
         let metrics = CallMetrics::new(&mut Registry::default());
         let drain = CancellationToken::new();
         let (ingress, changes) = mpsc::channel(8);
@@ -197,6 +219,7 @@ impl Path {
             workers,
             metrics: metrics.clone(),
             drain_deadline: Duration::from_millis(500),
+            is_held: true,
             drain: drain.clone(),
         })
         .unwrap();
@@ -208,6 +231,8 @@ impl Path {
             metrics,
             drain,
             handle: Some(handle),
+            listener: Some(second),
+            ingress_ports: Mutex::default(),
         }
     }
 
@@ -238,13 +263,21 @@ impl Path {
     pub(super) async fn open_ingress(&self, app: Option<SocketAddr>) -> SocketAddr {
         let listener = StdListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
+        if self.listener.is_some() {
+            let second = listener.try_clone().unwrap();
+            self.ingress_ports.lock().unwrap().push((second, app));
+        }
+        self.open(listener, app).await;
+        addr
+    }
+
+    pub(super) async fn open(&self, listener: StdListener, app: Option<SocketAddr>) {
         let open = IngressChange::Open(IngressListener {
             protocol: self.protocol.into(),
             listener,
             app,
         });
         self.ingress.send(open).await.unwrap();
-        addr
     }
 
     pub(super) fn sum(&self, read: impl Fn(&CallShard) -> u64) -> u64 {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One connection that we opened, from connect to close.
 
+pub(in crate::call) mod handover;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -12,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::super::dispatch::{self, Call, Failure};
-use super::super::frame_reader::{FrameReader, Piece};
+use super::super::frame_reader::Piece;
 use super::super::wire::{CloseReason, Read, Wire};
 use super::super::worker::Worker;
 use super::super::{callback, listener, reply};
@@ -194,16 +196,21 @@ impl Upstream {
     async fn run(self: Rc<Self>, worker: Rc<Worker>) {
         let key = worker.upstreams.borrow_mut().insert(self.clone());
         match connect(&worker, self.addr).await {
-            Ok(stream) => {
-                let guard = self.wire.shard.upstream();
-                self.connected(&worker, stream);
-                let end = self.read(&worker).await;
-                drop(guard);
-                self.closed(&worker, end);
-            }
+            Ok(stream) => self.clone().serve(worker.clone(), Some(stream)).await,
             Err(why) => self.not_connected(&worker, &why),
         }
         worker.upstreams.borrow_mut().remove(key);
+    }
+
+    /// Serves a connection that is there: `stream` if it is new.
+    async fn serve(self: Rc<Self>, worker: Rc<Worker>, stream: Option<TcpStream>) {
+        let guard = self.wire.shard.upstream();
+        if let Some(stream) = stream {
+            self.connected(&worker, stream);
+        }
+        let end = self.read(&worker).await;
+        drop(guard);
+        self.closed(&worker, end);
     }
 
     fn connected(self: &Rc<Self>, worker: &Worker, stream: TcpStream) {
@@ -254,22 +261,24 @@ impl Upstream {
 
     /// Reads until the connection is over; gives why.
     async fn read(self: &Rc<Self>, worker: &Rc<Worker>) -> CloseReason {
-        let mut reader = FrameReader::default();
         loop {
-            let mut input = match self.wire.read(&mut reader).await {
+            let mut input = match self.wire.read().await {
                 Read::Input(input) => input,
                 Read::Eof => return CloseReason::PeerClosed,
                 Read::Closed => return CloseReason::Broken,
             };
             let now = self.wire.last_read();
             let cut = loop {
-                match reader.next(&mut input, &*self.protocol, worker.config.max_frame.bytes()) {
+                let next = self
+                    .wire
+                    .next(&mut input, &*self.protocol, worker.config.max_frame.bytes());
+                match next {
                     Ok(Some(piece)) => self.take(worker, piece, now),
                     Ok(None) => break Ok(()),
                     Err(error) => break Err(error),
                 }
             };
-            self.wire.put_back(&mut reader, input);
+            self.wire.put_back(input);
             if let Err(error) = cut {
                 debug!(side = self.side.label(), upstream = %self.addr, reason = error.reason(), %error, "malformed frame");
                 return CloseReason::BadFrame;

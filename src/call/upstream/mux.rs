@@ -92,6 +92,48 @@ impl<T> StreamTable<T> {
         }
     }
 
+    /// Moves every entry out, with its id.
+    pub fn take_all(&mut self) -> Vec<(u64, T)> {
+        self.len = 0;
+        std::mem::take(&mut self.slots).into_iter().flatten().collect()
+    }
+
+    /// The id that the next entry may get.
+    pub fn next_id(&self) -> u64 {
+        self.next
+    }
+
+    /// Hands out ids from `next` on, as the table did from which entries are restored.
+    pub fn go_on_at(&mut self, next: u64) {
+        self.next = next & self.id_mask;
+    }
+
+    /// Takes an entry in under the id that it had in another table.
+    ///
+    /// # Errors
+    /// Gives the entry back when the id is taken, is none of this protocol's, or the table is full.
+    pub fn restore(&mut self, id: StreamId, value: T) -> Result<(), T> {
+        if self.len >= self.max || id.0 & self.id_mask != id.0 {
+            return Err(value);
+        }
+        loop {
+            if (self.len + 1) * 2 <= self.slots.len() {
+                let slot = self.slot(id.0);
+                match &self.slots[slot] {
+                    None => {
+                        self.slots[slot] = Some((id.0, value));
+                        self.len += 1;
+                        return Ok(());
+                    }
+                    // Only in a wider table do they have a slot each; there it is no wider than it may become anyway.
+                    Some((other, _)) if *other == id.0 || self.slots.len() > self.max * 2 => return Err(value),
+                    Some(_) => {}
+                }
+            }
+            self.grow();
+        }
+    }
+
     /// The entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().flatten().map(|(_, value)| value)

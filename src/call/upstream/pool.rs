@@ -149,6 +149,11 @@ impl Pool {
         connection
     }
 
+    /// Takes in a connection that another worker had.
+    pub(in crate::call) fn take_in(&self, connection: &Rc<Upstream>) {
+        self.connections.borrow_mut().push(connection.clone());
+    }
+
     /// A further connection was refused while others are fine: the instance limits them.
     pub(in crate::call) fn is_refused_more(&self, now: Instant) {
         self.no_more_until.set(Some(now + ASK_AGAIN));

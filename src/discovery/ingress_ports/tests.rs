@@ -34,7 +34,7 @@ fn one(port: u16) -> PortRange {
 #[test]
 fn the_configured_port_goes_first_then_the_range_and_the_same_is_answered_again() {
     let range = one(free_port());
-    let mut table = IngressPorts::open(&[settings(0, range)], None).unwrap();
+    let mut table = IngressPorts::open(&[settings(0, range)], None, &Sockets::default()).unwrap();
     let first = table.assign("dubbo", 20880).unwrap();
     assert_eq!(table.assign("dubbo", 30880), Ok(range.first));
     assert_eq!(table.assign("dubbo", 20880), Ok(first));
@@ -52,12 +52,12 @@ fn the_configured_port_goes_first_then_the_range_and_the_same_is_answered_again(
 fn a_restart_opens_every_known_port_again() {
     let dir = tempfile::tempdir().unwrap();
     let (first, range) = (free_port(), one(free_port()));
-    let mut table = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
+    let mut table = IngressPorts::open(&[settings(first, range)], Some(dir.path()), &Sockets::default()).unwrap();
     publish(&mut table, 20880);
     publish(&mut table, 30880);
     let rows = table.rows();
     drop(table);
-    let mut again = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
+    let mut again = IngressPorts::open(&[settings(first, range)], Some(dir.path()), &Sockets::default()).unwrap();
     assert_eq!(again.rows(), rows);
     let apps: Vec<Option<SocketAddr>> = again
         .take_changes()
@@ -77,13 +77,13 @@ fn a_former_port_that_is_taken_is_tried_again_and_given_up_at_a_publication() {
     let first = free_port();
     let taken = free_port();
     let range = one(taken);
-    let mut table = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
+    let mut table = IngressPorts::open(&[settings(first, range)], Some(dir.path()), &Sockets::default()).unwrap();
     let running = TcpListener::bind("127.0.0.1:0").unwrap();
     publish(&mut table, running.local_addr().unwrap().port());
     publish(&mut table, 30880);
     drop(table);
     let squatter = TcpListener::bind(("127.0.0.1", taken)).unwrap();
-    let mut again = IngressPorts::open(&[settings(first, range)], Some(dir.path())).unwrap();
+    let mut again = IngressPorts::open(&[settings(first, range)], Some(dir.path()), &Sockets::default()).unwrap();
     assert!(again.open_missing());
     assert!(again.assign("dubbo", 30880).is_err());
     drop(squatter);
@@ -94,7 +94,7 @@ fn a_former_port_that_is_taken_is_tried_again_and_given_up_at_a_publication() {
 fn a_configured_port_in_use_names_its_key() {
     let squatter = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = squatter.local_addr().unwrap().port();
-    let Err(error) = IngressPorts::open(&[settings(port, one(1))], None) else {
+    let Err(error) = IngressPorts::open(&[settings(port, one(1))], None, &Sockets::default()) else {
         panic!("the port is taken");
     };
     assert_eq!(error.reason(), "ingress_bind");
@@ -105,7 +105,7 @@ fn a_configured_port_in_use_names_its_key() {
 fn a_damaged_table_starts_empty() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("ingress.json"), "remora-ingress 1 00000000\n[]").unwrap();
-    let table = IngressPorts::open(&[settings(0, one(1))], Some(dir.path())).unwrap();
+    let table = IngressPorts::open(&[settings(0, one(1))], Some(dir.path()), &Sockets::default()).unwrap();
     assert!(table.rows().is_empty());
 }
 
@@ -114,7 +114,7 @@ fn when_no_port_is_left_that_of_an_application_that_is_gone_is_given_on() {
     let running = TcpListener::bind("127.0.0.1:0").unwrap();
     let running_port = running.local_addr().unwrap().port();
     let range = one(free_port());
-    let mut table = IngressPorts::open(&[settings(0, range)], None).unwrap();
+    let mut table = IngressPorts::open(&[settings(0, range)], None, &Sockets::default()).unwrap();
     let first = table.assign("dubbo", running_port).unwrap();
     assert_eq!(table.assign("dubbo", free_port()), Ok(range.first));
     assert!(table.assign("dubbo", 40880).is_err());

@@ -17,6 +17,7 @@ fn setup() -> Setup {
         }],
         own_listeners: vec![],
         config: Config::default(),
+        ports: remora_registry::Ports::default(),
     }
 }
 

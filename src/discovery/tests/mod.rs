@@ -58,6 +58,7 @@ fn open(registry: Arc<Scripted>, data_dir: Option<&Path>, advertise: Option<IpAd
         }],
         own_listeners: vec!["127.0.0.1:15020".parse().unwrap()],
         config: Config::default(),
+        ports: remora_registry::Ports::default(),
     };
     let metrics = DiscoveryMetrics::new(&mut prometheus_client::registry::Registry::default());
     let drain = CancellationToken::new();
