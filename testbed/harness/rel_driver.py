@@ -75,7 +75,7 @@ class Driver:
         self.log = open(shop.parts.folder / "faults.log", "w")
 
     def note(self, text):
-        self.log.write(f"{now_ms()} {text}\n")
+        self.log.write(f"{now_ms()} {text}".replace("\n", " ") + "\n")
         self.log.flush()
 
     def later(self, seconds, what, target, action):
