@@ -26,6 +26,7 @@ MODULES = [
     "rel_rolling",
     "rel_upgrade",
     "rel_driver",
+    "rel_outage",
 ]
 RESULTS = ROOT / "reliability"
 PAGE = ROOT / "RELIABILITY.md"
