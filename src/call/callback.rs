@@ -95,15 +95,16 @@ pub(super) fn from_provider(worker: &Worker, upstream: &Rc<Upstream>, frame: &Fr
         table.spare_id()
     } else {
         let in_frame = upstream.protocol.route_keys(frame).ok().and_then(|keys| keys.timeout);
+        let deadline = now + deadline::limit(&worker.config, in_frame, None);
         let callback = Callback {
             upstream: upstream.clone(),
             kept: worker.kept.keep(frame, false),
             started: now,
-            deadline: now + deadline::limit(&worker.config, in_frame, None),
+            deadline,
         };
         match table.insert(callback) {
             Ok(id) => {
-                worker.call_waits();
+                worker.call_waits(deadline);
                 id
             }
             Err(callback) => {

@@ -310,7 +310,7 @@ pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream
 /// Reads until the connection is over; `key` is its place in the worker's list.
 async fn run(worker: Rc<Worker>, downstream: Rc<Downstream>, key: usize) {
     let guard = downstream.shard().downstream();
-    worker.connection_opened();
+    worker.clock.connection_opened();
     let end = downstream.read(&worker).await;
 
     let (bytes_in, bytes_out) = downstream.wire.traffic();

@@ -4,14 +4,15 @@
 //! `listener.rs` accepts and hands to a worker; `connection.rs` cuts frames (`wire.rs`, `frame_reader.rs`); `dispatch.rs`
 //! is the life of a call; `recent.rs`, `router.rs`, `balancer/` and `governance/` say where it goes and for how long; `upstream/` has
 //! the connections to instances and the stream tables in which calls wait (`kept.rs`: with what); `reply.rs` answers; `write_buffer.rs` and
-//! `flush.rs` write. `worker.rs` is the thread around all of it. `callback.rs` is the way back for providers' requests.
-//! `handover.rs` and those below the files above give all of it to another process.
+//! `flush.rs` write. `worker.rs` is the thread around all of it, `clock.rs` its deadlines. `callback.rs` is the way back for
+//! providers' requests. `handover.rs` and those below the files above give all of it to another process.
 //!
 //! Meets discovery in `route_table` and `ingress` only. Not here: addresses are swapped in `discovery`, bytes of a protocol
 //! are known to its plugin.
 
 mod balancer;
 mod callback;
+mod clock;
 mod config;
 mod connection;
 mod dispatch;

@@ -14,19 +14,17 @@ use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use remora_protocol::Protocol;
 use slab::Slab;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::clock::{self, Clock, TICK};
 use super::config::Config;
 use super::connection::Downstream;
-use super::dispatch::took;
-use super::error::CallError;
 use super::handover::Frozen;
 use super::kept::KeptStore;
 use super::listener::Door;
-use super::reply;
 use super::router::Router;
 use super::upstream::connection::Upstream;
 use super::upstream::pool::Pools;
@@ -88,8 +86,7 @@ pub(super) struct Worker {
     shards: RefCell<Vec<(Side, &'static str, Arc<CallShard>)>>,
     /// Entries in all stream tables.
     waiting: Cell<usize>,
-    is_ticking: Cell<bool>,
-    wake_clock: Notify,
+    pub(super) clock: Clock,
     pub(super) kept: KeptStore,
 }
 
@@ -116,8 +113,7 @@ impl Worker {
             metrics: parts.metrics,
             shards: RefCell::default(),
             waiting: Cell::new(0),
-            is_ticking: Cell::new(false),
-            wake_clock: Notify::new(),
+            clock: Clock::default(),
             kept: KeptStore::default(),
         })
     }
@@ -149,20 +145,19 @@ impl Worker {
         self.load.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn connection_opened(&self) {
-        self.wake_clock.notify_one();
-    }
-
     pub(super) fn connection_closed(&self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// An entry came into a stream table.
-    pub(super) fn call_waits(&self) {
+    pub(super) fn call_waits(&self, deadline: Instant) {
         self.waiting.set(self.waiting.get() + 1);
-        if !self.is_ticking.replace(true) {
-            self.wake_clock.notify_one();
-        }
+        self.clock.waits_until(deadline);
+    }
+
+    /// Whether there are entries in stream tables.
+    pub(super) fn waits(&self) -> bool {
+        self.waiting.get() > 0
     }
 
     /// Entries left stream tables.
@@ -174,7 +169,7 @@ impl Worker {
     pub(super) async fn run(self: Rc<Self>, mut inbox: mpsc::Receiver<Message>, drain: CancellationToken) {
         // Both end with this runtime, which ends when this function returns.
         tokio::task::spawn_local(self.io.flusher.clone().run());
-        tokio::task::spawn_local(self.clone().clock());
+        tokio::task::spawn_local(clock::run(self.clone()));
         loop {
             // Cancel safe: `recv` loses no message.
             tokio::select! {
@@ -217,70 +212,6 @@ impl Worker {
                 // Nobody may be waiting any more.
                 let _ = answer.send(view::connections(self, Instant::now()));
             }
-        }
-    }
-
-    /// Deadlines every few milliseconds while calls wait; everything else once a second while there are connections.
-    async fn clock(self: Rc<Self>) {
-        self.may_begin().await;
-        let mut tended = Instant::now();
-        loop {
-            if self.waiting.get() == 0 && tended.elapsed() >= TEND_EVERY {
-                self.is_ticking.set(false);
-            }
-            if self.is_ticking.get() {
-                sleep(TICK).await;
-            } else if self.downstreams.borrow().is_empty() && self.upstreams.borrow().is_empty() {
-                self.io.store.release();
-                self.kept.release();
-                self.wake_clock.notified().await;
-            } else {
-                // Cancel safe: nothing is lost with either.
-                tokio::select! {
-                    () = sleep(TEND_EVERY) => {}
-                    () = self.wake_clock.notified() => {}
-                }
-            }
-            let now = Instant::now();
-            if self.waiting.get() > 0 {
-                self.expire(now);
-            }
-            if now.saturating_duration_since(tended) >= TEND_EVERY {
-                tended = now;
-                self.tend(now);
-            }
-        }
-    }
-
-    fn expire(&self, now: Instant) {
-        let mut expired = Vec::new();
-        for upstream in self.all_upstreams() {
-            upstream.take_expired(self, now, &mut expired);
-            for call in expired.drain(..) {
-                let error = CallError::Timeout {
-                    service: call.route.label.to_string(),
-                    addr: upstream.addr,
-                    waited: took(&call, now),
-                };
-                reply::fail(self, call, &error, now);
-            }
-        }
-    }
-
-    fn tend(self: &Rc<Self>, now: Instant) {
-        self.router.borrow_mut().clean();
-        self.pools.tend(self, now);
-        let mut abandoned = Vec::new();
-        for upstream in self.all_upstreams() {
-            upstream.tend(self, now);
-            upstream.take_abandoned(self, now, &mut abandoned);
-        }
-        for call in abandoned {
-            reply::fail(self, call, &CallError::CallerGone, now);
-        }
-        for downstream in self.all_downstreams() {
-            downstream.tend(self, now);
-            downstream.callbacks.expire(self, now);
         }
     }
 
@@ -349,8 +280,5 @@ impl Worker {
     }
 }
 
-/// How late a deadline may be noticed: small against the shortest timeouts in use (100 ms), and 50 wake-ups a second.
-const TICK: Duration = Duration::from_millis(20);
-const TEND_EVERY: Duration = Duration::from_secs(1);
 /// Time for the last replies to leave at the end of a drain.
 const LAST_WRITES: Duration = Duration::from_secs(1);

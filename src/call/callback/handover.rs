@@ -68,18 +68,19 @@ impl Callbacks {
             let Some(upstream) = upstreams.get(&text.upstream) else {
                 continue;
             };
+            let deadline = now + std::time::Duration::from_millis(text.left_ms);
             let callback = Callback {
                 upstream: upstream.clone(),
                 kept: worker.kept.adopt(&text.kept, bytes),
                 started: before(now, text.age_ms),
-                deadline: now + std::time::Duration::from_millis(text.left_ms),
+                deadline,
             };
             let mut table = self.0.borrow_mut();
             let max = worker.config.max_in_flight_per_connection;
             let table = table.get_or_insert_with(|| Box::new(StreamTable::new(max, protocol.stream_id_bits())));
             table.go_on_at(text.next_id);
             if table.restore(StreamId(text.id), callback).is_ok() {
-                worker.call_waits();
+                worker.call_waits(deadline);
             }
         }
     }

@@ -126,7 +126,7 @@ impl Upstream {
                 Ok(id) => id,
                 Err(call) => return Some(call),
             };
-            worker.call_waits();
+            worker.call_waits(deadline);
             if self.next_deadline.get().is_none_or(|next| deadline < next) {
                 self.next_deadline.set(Some(deadline));
             }
@@ -138,6 +138,11 @@ impl Upstream {
             from.wire.pause_for(&self.wire);
         }
         None
+    }
+
+    /// No call here has to be given up before; `None` if none is in flight.
+    pub(in crate::call) fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline.get().filter(|_| self.in_flight() > 0)
     }
 
     /// Takes the calls out whose deadline passed.

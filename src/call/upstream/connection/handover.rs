@@ -117,8 +117,9 @@ impl Upstream {
             if !call.is_oneway() {
                 from.call_started();
             }
+            let deadline = call.deadline();
             match table.restore(id, call) {
-                Ok(()) => worker.call_waits(),
+                Ok(()) => worker.call_waits(deadline),
                 Err(call) => refused.push(call),
             }
         }
