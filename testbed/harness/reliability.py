@@ -11,6 +11,7 @@ import fnmatch
 import importlib
 import json
 import os
+import re
 import time
 
 from .net import Network
@@ -94,9 +95,8 @@ def report():
 
 
 def _order(path):
-    letters = path.stem.rstrip("0123456789-abcdefghijklmnopqrstuvwxyz")
-    digits = "".join(c for c in path.stem[len(letters):].split("-")[0] if c.isdigit())
-    return letters, int(digits or 0), path.stem
+    letters, number = re.match(r"([A-Za-z]*)(\d*)", path.stem).groups()
+    return letters, int(number or 0), path.stem
 
 
 def page(results):
