@@ -200,9 +200,11 @@ impl Book {
             return Err(Refused::Registry { cause });
         }
         let mut table = self.table();
-        let total: usize = table.applications.values().map(|a| a.follows.len()).sum();
+        let total: usize = table.applications.values().map(|a| a.follows_of(caller.user)).sum();
         let application = self.here(&mut table, caller);
-        if !application.follows.contains_key(target) && total >= self.settings.max_entries {
+        let known = application.follows.get(target);
+        let is_new = !known.is_some_and(|counts| counts.contains_key(&caller.user.uid()));
+        if is_new && total >= self.settings.max_entries {
             let limit = self.settings.max_entries;
             return Err(Refused::Full { limit });
         }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::config::Settings;
 use crate::registration::{Key, Registration};
 use crate::stats::State;
-use crate::store::{KeptApplication, KeptFollow, KeptRegistration};
+use crate::store::{KeptApplication, KeptFollow};
 
 /// Which application: the address that a request came to, `None` for the door's own.
 pub(crate) type Place = Option<IpAddr>;
@@ -89,9 +89,7 @@ impl Application {
             about: self.about.clone(),
             ttl_ms: self.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
             has_heartbeat: self.has_heartbeat,
-            registrations: registrations
-                .map(|(key, r)| KeptRegistration::of(key, &r.instance))
-                .collect(),
+            registrations: registrations.map(|(key, r)| r.kept(key)).collect(),
             follows: follows
                 .map(|(target, counts)| KeptFollow::of(target, counts.iter().map(|(u, n)| (*u, *n)).collect()))
                 .collect(),
@@ -136,6 +134,14 @@ impl Application {
     /// Whether nothing of it needs to be kept.
     pub(crate) fn is_empty(&self) -> bool {
         self.registrations.is_empty() && self.follows.is_empty()
+    }
+
+    /// How many services a user follows.
+    pub(crate) fn follows_of(&self, user: User) -> usize {
+        self.follows
+            .values()
+            .filter(|counts| counts.contains_key(&user.uid()))
+            .count()
     }
 
     /// How many of its registrations are published.

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use remora_registry::peers::{Sockets, User};
 use remora_registry::{Discovery, Lease, LeaseId, LeaseInfo};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::application::{Application, Configured, Place};
@@ -59,6 +61,8 @@ pub(crate) struct Book {
 pub(crate) struct Table {
     pub(crate) applications: BTreeMap<Place, Application>,
     generation: u64,
+    /// When the figures were brought up to date.
+    shown: Option<Instant>,
 }
 
 impl Book {
@@ -218,7 +222,13 @@ impl Book {
             table.generation += 1;
             self.changed.send_replace(table.generation);
         }
-        self.show(&table);
+        // A request among very many must not look at all of them; the next look at the ports brings the figures up to date.
+        let registrations: usize = table.applications.values().map(|a| a.registrations.len()).sum();
+        let is_soon = table.shown.is_some_and(|at| at.elapsed() < SHOW_AGAIN);
+        if registrations <= SHOW_ALWAYS || !is_soon {
+            table.shown = Some(Instant::now());
+            self.show(&table);
+        }
         table.generation
     }
 
@@ -230,3 +240,8 @@ impl Book {
         self.stats.follows.store(follows as u64, Ordering::Relaxed);
     }
 }
+
+/// Registrations up to which every change brings the figures up to date.
+const SHOW_ALWAYS: usize = 500;
+/// With more, this long passes between.
+const SHOW_AGAIN: Duration = Duration::from_millis(100);

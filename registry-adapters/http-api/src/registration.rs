@@ -11,13 +11,15 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use remora_registry::{Instance, ServiceKey, Target};
 use tokio::time::Instant;
 
+use crate::application;
 use crate::stats::State;
+use crate::store::{Kept, KeptRegistration};
 
 /// What tells the registrations of one application apart. Users do not share any: whose process listens on the port is
 /// the one that is published.
@@ -64,6 +66,8 @@ pub(crate) struct Registration {
     closed: u8,
     /// The operator was told why it is not published.
     pub(crate) is_told: bool,
+    /// As it stands on disk: made once, since every write of the file needs all of them.
+    kept: OnceLock<Kept>,
 }
 
 /// What a look at a port found.
@@ -103,7 +107,20 @@ impl Registration {
             is_restored: false,
             closed: 0,
             is_told: false,
+            kept: OnceLock::new(),
         }
+    }
+
+    /// As it is to be kept.
+    pub(crate) fn kept(&self, key: &Key) -> Kept {
+        let make = || Kept::new(KeptRegistration::of(key, &self.instance));
+        self.kept.get_or_init(make).clone()
+    }
+
+    /// Its process is a new one: parameter `key` says that it began now.
+    pub(crate) fn stamp(&mut self, key: &str) {
+        application::stamp(&mut self.instance, key);
+        self.kept = OnceLock::new();
     }
 
     /// Enters a state.

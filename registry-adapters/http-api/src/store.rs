@@ -5,13 +5,14 @@
 //! hundred requests at once cost two or three writes; a request is answered once its generation is on disk.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use remora_registry::sealed::{self, FileError};
 use remora_registry::{Instance, Params, ServiceKey, Target};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -40,7 +41,7 @@ pub(crate) struct KeptApplication {
     /// Time to live that it asked for; 0 for none.
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) has_heartbeat: bool,
-    pub(crate) registrations: Vec<KeptRegistration>,
+    pub(crate) registrations: Vec<Kept>,
     pub(crate) follows: Vec<KeptFollow>,
 }
 
@@ -67,6 +68,36 @@ pub(crate) struct KeptFollow {
     name: String,
     /// How often each user asked for it.
     pub(crate) counts: Vec<(Option<u32>, u32)>,
+}
+
+/// A registration that is shared by the file's next contents.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Kept(Arc<KeptRegistration>);
+
+impl Kept {
+    pub(crate) fn new(registration: KeptRegistration) -> Self {
+        Self(Arc::new(registration))
+    }
+}
+
+impl Deref for Kept {
+    type Target = KeptRegistration;
+
+    fn deref(&self) -> &KeptRegistration {
+        &self.0
+    }
+}
+
+impl Serialize for Kept {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        KeptRegistration::deserialize(deserializer).map(Self::new)
+    }
 }
 
 impl KeptRegistration {

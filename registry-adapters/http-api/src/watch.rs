@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use remora_registry::peers::Sockets;
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::application::{Place, stamp};
+use crate::application::Place;
 use crate::book::{Book, Table};
 use crate::liveness::Liveness;
 use crate::registration::{Key, Look, Step};
@@ -50,7 +51,7 @@ impl Watch {
             if end.is_cancelled() {
                 return;
             }
-            book.apply(&looks, is_regular, self.stamp);
+            book.apply(&looks, is_regular, self.stamp, &end).await;
             if is_regular && Instant::now() >= signs_at {
                 signs_at = Instant::now() + signs_every;
                 let called = self.called(book).await;
@@ -81,24 +82,40 @@ impl Book {
         ports
     }
 
-    /// Does what the looks lead to, and ends leases that were not renewed.
-    fn apply(&self, looks: &BTreeMap<u16, Look>, is_regular: bool, stamp_key: &str) {
-        let mut table = self.table();
-        let places: Vec<Place> = table.applications.keys().copied().collect();
-        let mut is_changed = false;
+    /// Does what the looks lead to, and ends leases that were not renewed. After some steps each, everything else on this
+    /// thread has its turn: thousands may have to be published at once after a restart.
+    async fn apply(&self, looks: &BTreeMap<u16, Look>, is_regular: bool, stamp_key: &str, end: &CancellationToken) {
+        let places: Vec<Place> = self.table().applications.keys().copied().collect();
         for place in places {
-            is_changed |= self.end_lease(&mut table, place);
-            let steps = self.steps(&mut table, place, looks, is_regular);
-            for (key, step) in steps {
-                is_changed |= self.take(&mut table, place, &key, step, stamp_key);
+            let steps = {
+                let mut table = self.table();
+                let is_changed = self.end_lease(&mut table, place);
+                let steps = self.steps(&mut table, place, looks, is_regular);
+                self.tell(table, is_changed);
+                steps
+            };
+            for some in steps.chunks(STEPS_AT_ONCE) {
+                {
+                    let mut table = self.table();
+                    let mut is_changed = false;
+                    for (key, step) in some {
+                        is_changed |= self.take(&mut table, place, key, *step, stamp_key);
+                    }
+                    self.tell(table, is_changed);
+                }
+                yield_now().await;
+                if end.is_cancelled() {
+                    return;
+                }
             }
+            let mut table = self.table();
             if let Some(application) = table.applications.get_mut(&place)
                 && application.published() > 0
             {
                 application.last_sign = Instant::now();
             }
+            self.tell(table, false);
         }
-        self.tell(table, is_changed);
     }
 
     fn steps(
@@ -144,7 +161,7 @@ impl Book {
                     && registration.state == State::Away
                 {
                     // The process behind the port is a new one.
-                    stamp(&mut registration.instance, stamp_key);
+                    registration.stamp(stamp_key);
                     is_back = true;
                 }
                 self.publish_now(table, place, key);
@@ -278,5 +295,7 @@ fn protocol(table: &mut Table, place: Place, key: &Key) -> String {
         .unwrap_or_default()
 }
 
+/// Steps after which others have their turn: about a millisecond.
+const STEPS_AT_ONCE: usize = 32;
 /// Between looks for connections to the egress.
 const SIGNS_EVERY: Duration = Duration::from_secs(60);

@@ -75,7 +75,7 @@ async fn every_call_may_be_repeated() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_variant_lists_what_is_registered_and_its_heartbeat_renews() {
     let dir = tempfile::tempdir().unwrap();
     let (_app, port) = app().await;

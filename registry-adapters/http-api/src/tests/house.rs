@@ -62,6 +62,11 @@ impl Scripted {
         self.held.borrow().clone()
     }
 
+    /// What is held, as it changes.
+    pub(super) fn changes(&self) -> watch::Receiver<Held> {
+        self.held.subscribe()
+    }
+
     /// Waits until what is held is as wanted.
     pub(super) async fn until(&self, what: &str, is_wanted: impl Fn(&Held) -> bool) -> Held {
         let mut held = self.held.subscribe();

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Registrations are tied to their application being alive.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::house::{House, LIMIT, Scripted, app, app_at, free_port, publish, subscribe, unpublish};
 
 const ECHO: &str = "demo.EchoService:1.0";
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_publish_waits_for_the_port_and_a_closed_port_withdraws_until_it_is_open_again() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::mesh(dir.path(), &Scripted::new(), |_| {});
@@ -31,7 +33,7 @@ async fn a_publish_waits_for_the_port_and_a_closed_port_withdraws_until_it_is_op
     assert!(house.stats.probes_failed.load(std::sync::atomic::Ordering::Relaxed) >= 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_default_looks_withdraw_a_killed_provider_within_five_seconds() {
     let dir = tempfile::tempdir().unwrap();
     let default = crate::mesh::Config::default().door.probe_every;
@@ -45,7 +47,7 @@ async fn the_default_looks_withdraw_a_killed_provider_within_five_seconds() {
     assert!(killed.elapsed() < Duration::from_secs(4), "{:?}", killed.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_port_closed_for_long_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::mesh(dir.path(), &Scripted::new(), |s| {
@@ -141,7 +143,7 @@ async fn what_discovery_refuses_to_replace_does_not_stay_published() {
     assert!(house.discovery.held().published.is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn follows_of_an_application_without_any_sign_of_life_end() {
     let dir = tempfile::tempdir().unwrap();
     let egress = app().await;
@@ -189,7 +191,7 @@ async fn a_hundred_publishes_at_once_are_quick_and_on_disk() {
     discovery.until("all published", |h| h.published.len() == 100).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_opted_in_lease_ends_without_heartbeats_and_every_request_renews_it() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::mesh(dir.path(), &Scripted::new(), |s| s.lease = Some(Duration::from_secs(2)));
@@ -219,7 +221,7 @@ async fn an_opted_in_lease_ends_without_heartbeats_and_every_request_renews_it()
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_time_to_live_is_asked_for_and_taken_back_by_heartbeat() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::mesh(dir.path(), &Scripted::new(), |_| {});
@@ -236,7 +238,7 @@ async fn a_time_to_live_is_asked_for_and_taken_back_by_heartbeat() {
     assert!(begin.elapsed() > Duration::from_secs(2) && begin.elapsed() < LIMIT);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_configured_lease_is_for_those_who_send_heartbeats() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::mesh(dir.path(), &Scripted::new(), |s| {

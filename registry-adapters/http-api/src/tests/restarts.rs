@@ -165,3 +165,30 @@ async fn a_time_to_live_is_remembered() {
     discovery.until("published", |h| h.published.len() == 1).await;
     discovery.until("expired", |h| h.published.is_empty()).await;
 }
+
+#[tokio::test]
+async fn thousands_that_return_at_once_leave_turns_to_everybody_else() {
+    const MANY: usize = 2_000;
+    let dir = tempfile::tempdir().unwrap();
+    let (_app, port) = app().await;
+    let registration = |n: usize| {
+        serde_json::json!({"namespace": "/sofa-rpc", "name": format!("demo.Many{n}:1.0"), "protocol": "bolt",
+            "interface": format!("demo.Many{n}"), "group": "", "version": "1.0", "host": "127.0.0.1", "port": port, "path": "",
+            "params": [], "owner": null})
+    };
+    let kept =
+        serde_json::json!({"applications": [{"registrations": (0..MANY).map(registration).collect::<Vec<_>>()}]});
+    remora_registry::sealed::write(&dir.path().join("mesh.json"), "mesh", kept.to_string().as_bytes()).unwrap();
+    let discovery = Scripted::new();
+    let _house = House::mesh(dir.path(), &discovery, |_| {});
+    let mut held = discovery.changes();
+    let (mut seen, mut most) = (0, 0);
+    while seen < MANY {
+        let changed = tokio::time::timeout(super::house::LIMIT, held.changed()).await;
+        changed.expect("all are published").unwrap();
+        let now = held.borrow_and_update().publishes;
+        most = most.max(now - seen);
+        seen = now;
+    }
+    assert!(most <= 64, "{most} were published without a turn for others");
+}

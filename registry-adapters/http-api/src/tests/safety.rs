@@ -315,3 +315,26 @@ async fn the_port_of_another_user_is_not_published() {
         .until("the early one at most", |h| h.publishes <= 1)
         .await;
 }
+
+#[tokio::test]
+async fn one_user_does_not_take_the_room_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = Tables::new();
+    let house = House::mesh_with(dir.path(), &Scripted::new(), tables.dir.path().to_owned(), |s| {
+        s.max_entries = 2
+    });
+    for (uid, service, is_taken) in [
+        (1000, "demo.A:1.0", true),
+        (1000, "demo.B:1.0", true),
+        (1000, "demo.C:1.0", false),
+        (1000, "demo.A:1.0", true),
+        (1001, "demo.A:1.0", true),
+        (1001, "demo.D:1.0", true),
+        (1001, "demo.E:1.0", false),
+    ] {
+        let body = super::house::subscribe(service);
+        let answer = post_as(&house, &tables, Some(uid), &[], "/services/subscribe", &body).await;
+        assert_eq!(answer.json["success"], is_taken, "{uid} {service}: {answer:?}");
+    }
+    assert_eq!(house.refused("full"), 2);
+}
