@@ -79,11 +79,19 @@ impl CallPorts {
         }
         let (catalog, ingress) = loop {
             ports = protocols(&config, site.plugins);
+            // Those beside doors, too: a call that comes back to them would go round in a circle.
+            let mut own = own_listeners(&config, site.admin);
+            own.extend(
+                bound
+                    .listeners
+                    .iter()
+                    .filter_map(|egress| egress.listener.local_addr().ok()),
+            );
             let setup = Setup {
                 advertise: config.advertise,
                 data_dir: Some(site.data_dir.to_owned()),
                 protocols: ports.clone(),
-                own_listeners: own_listeners(&config, site.admin),
+                own_listeners: own,
                 config: config.discovery.clone(),
                 ports: site.ports.clone(),
             };
@@ -181,6 +189,8 @@ fn bind_egress(config: &Config, protocols: &[ProtocolPorts], egress: &Egress, po
         let doors: Vec<SocketAddr> = doors
             .into_iter()
             .flatten()
+            // A door at every address says nothing about where applications call.
+            .filter(|ip| !ip.is_unspecified())
             .map(|ip| SocketAddr::new(*ip, protocol.egress.port()))
             .collect();
         let mut wanted: Vec<SocketAddr> = aliases.iter().take(1).chain(&doors).copied().collect();

@@ -79,6 +79,8 @@ pub(super) struct Wake {
     pub(super) outbox: Notify,
     /// There is a host name that was never looked up.
     pub(super) names: Notify,
+    /// The ingress table is not on disk as it is.
+    pub(super) ingress: Notify,
 }
 
 /// Everything behind the one lock.

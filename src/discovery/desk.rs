@@ -101,6 +101,10 @@ impl Discovery for Desk {
         self.catalog.publish(lease, target, instance)
     }
 
+    fn known_outward(&self, instance: &Instance) -> Option<Outward> {
+        self.catalog.known_outward(instance)
+    }
+
     fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
         self.catalog.publish_kept(lease, &self.link, target, instance)
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remora_naming::sofa::is_protocol;
+use remora_registry::peers::is_this_machine;
 use remora_registry::{Instance, Params, Registry};
 
 use super::hosts::Hosts;
@@ -22,9 +23,10 @@ pub(super) struct Policy {
     /// The operator advertises a loopback address (a trial on one machine, where loopback is a host like any other), or
     /// wrote the list.
     pub(super) allows_loopback: bool,
-    /// Addresses of this machine, and those that were published for it.
+    /// Addresses of this machine, and the advertised one. Those that applications publish are believed only if they are
+    /// this machine's: whoever publishes another's would draw its calls to himself.
     pub(super) own_hosts: BTreeSet<IpAddr>,
-    /// Names that were published for this machine; what they resolve to here may be a loopback address.
+    /// Names that were published for this machine, believed if they resolve to it, be it to a loopback address.
     pub(super) own_names: BTreeSet<String>,
     /// Ports of ours that are no ingress: egress, facades, admin.
     pub(super) own_listeners: HashSet<SocketAddr>,
@@ -78,14 +80,14 @@ impl Policy {
         self.spoken.iter().any(|p| &**p == protocol)
     }
 
-    /// Takes in a host that is published for this machine; false if it is known already, or one too many: a machine has a few,
-    /// and a publisher of ever new ones must not fill the memory.
+    /// Takes in a host that is published for this machine; false if it is known already, not this machine's, or one too many:
+    /// a machine has a few, and a publisher of ever new ones must not fill the memory.
     pub(super) fn add_own_host(&mut self, host: &str) -> bool {
         if self.own_hosts.len() + self.own_names.len() >= MAX_OWN_HOSTS {
             return false;
         }
         match host.parse() {
-            Ok(ip) => self.own_hosts.insert(ip),
+            Ok(ip) => !self.own_hosts.contains(&ip) && is_this_machine(ip) && self.own_hosts.insert(ip),
             Err(_) => self.own_names.insert(host.to_owned()),
         }
     }
@@ -101,14 +103,24 @@ impl Policy {
         }
     }
 
+    fn is_ours(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        ip.is_loopback() || self.own_hosts.contains(&ip) || is_this_machine(ip)
+    }
+
     /// The address to dial for `host`:`port`.
     pub(super) fn dial(&self, host: &Arc<str>, port: u16, hosts: &mut Hosts) -> Result<SocketAddr, Refusal> {
         let ip = match host.parse::<IpAddr>() {
             Ok(ip) => ip,
-            Err(_) if self.own_names.contains(&**host) && self.ingress.contains_key(&port) => {
-                return self.ingress.get(&port).copied().flatten().ok_or(Refusal::OwnListener);
+            Err(_) => {
+                let ip = hosts.lookup(host).ok_or(Refusal::Unresolved)?;
+                match self.ingress.get(&port) {
+                    Some(app) if self.own_names.contains(&**host) && self.is_ours(ip) => {
+                        return app.ok_or(Refusal::OwnListener);
+                    }
+                    _ => ip,
+                }
             }
-            Err(_) => hosts.lookup(host).ok_or(Refusal::Unresolved)?,
         };
         let ip = ip.to_canonical();
         if port == 0 {
@@ -123,7 +135,9 @@ impl Policy {
                 Some(_) => return Err(Refusal::OwnListener),
                 None => {}
             }
-            let is_listener = |l: &SocketAddr| l.port() == port && (l.ip() == ip || l.ip().is_unspecified());
+            // At an address of this machine, a port that is ours on loopback is no provider's either.
+            let is_near = |own: IpAddr| own == ip || own.is_unspecified() || (own.is_loopback() && !ip.is_loopback());
+            let is_listener = |l: &SocketAddr| l.port() == port && is_near(l.ip());
             if self.own_listeners.iter().any(is_listener) {
                 return Err(Refusal::OwnListener);
             }
@@ -249,6 +263,7 @@ mod tests {
             ("::", 80, "unspecified"),
             ("10.0.0.9", 0, "port_zero"),
             ("10.0.0.5", 2181, "own_listener"),
+            ("10.0.0.5", 15020, "own_listener"),
             ("10.0.0.5", 20900, "own_listener"),
             ("127.0.0.1", 20881, "own_listener"),
             ("2130706433", 20880, "unresolved"),
@@ -265,8 +280,30 @@ mod tests {
         assert_eq!(dial(&policy(), "10.0.0.5", 20881), Ok("127.0.0.1:20880".into()));
         let mut named = policy();
         assert!(named.add_own_host("provider.example") && !named.add_own_host("10.0.0.5"));
-        assert_eq!(dial(&named, "provider.example", 20881), Ok("127.0.0.1:20880".into()));
-        assert_eq!(dial(&named, "provider.example", 20900), Err("own_listener"));
+        let name: Arc<str> = "provider.example".into();
+        for (resolved, port, dialled) in [
+            ("10.0.0.5", 20881, Ok("127.0.0.1:20880")),
+            ("127.0.1.1", 20881, Ok("127.0.0.1:20880")),
+            ("10.0.0.5", 20900, Err("own_listener")),
+            ("192.0.2.9", 20881, Ok("192.0.2.9:20881")),
+            ("127.0.1.1", 7000, Err("loopback")),
+        ] {
+            let mut hosts = Hosts::default();
+            assert_eq!(hosts.lookup(&name), None);
+            hosts.answer(&name, Ok(resolved.parse().unwrap()));
+            let found = named.dial(&name, port, &mut hosts).map(|a| a.to_string());
+            assert_eq!(found.as_deref().map_err(|r| r.label()), dialled, "{resolved}:{port}");
+        }
+    }
+
+    #[test]
+    fn an_application_that_publishes_another_machines_address_draws_no_calls_to_itself() {
+        let mut policy = policy();
+        assert!(!policy.add_own_host("192.0.2.9"));
+        assert_eq!(dial(&policy, "192.0.2.9", 20881), Ok("192.0.2.9:20881".into()));
+        // What the operator advertises is believed: an address before a NAT is nowhere on this machine.
+        policy.own_hosts.insert("192.0.2.9".parse().unwrap());
+        assert_eq!(dial(&policy, "192.0.2.9", 20881), Ok("127.0.0.1:20880".into()));
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //!
 //! The configured port goes to the first application, further ones come from the range. The table is kept in
 //! `ingress.json`, and all its ports are opened again at start, because an application whose session is resumed does
-//! not register a second time. Not here: who accepts on them (the call path, told by [`IngressChange`]).
+//! not register a second time. Nothing here waits for the disk or for an application: whoever publishes is answered at once.
+//! Not here: who accepts on them (the call path, told by [`IngressChange`]), when the table is written (`sync.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use remora_registry::Ports as Sockets;
 use serde::{Deserialize, Serialize};
@@ -120,7 +121,13 @@ impl IngressPorts {
         Ok(table)
     }
 
-    /// The ingress port of an application's port; assigns and opens one if it has none. It is kept on disk once it is
+    /// The ingress port of an application's port, if it has one.
+    pub(super) fn known(&self, protocol: &str, app_port: u16) -> Option<u16> {
+        let ports = self.protocols.iter().find(|p| &*p.name == protocol)?;
+        Some(ports.assigned.get(&app_port)?.ingress)
+    }
+
+    /// The ingress port of an application's port; assigns and opens one if it has none. It is to be kept on disk once it is
     /// [published](Self::publish_with).
     ///
     /// # Errors
@@ -151,7 +158,8 @@ impl IngressPorts {
         Ok(ingress)
     }
 
-    /// Remembers the host that an assigned port is published with; true if it is another one than before.
+    /// Remembers the host that an assigned port is published with; true if it is another one than before, and the table is
+    /// to be written.
     pub(super) fn publish_with(&mut self, protocol: &str, app_port: u16, host: &str) -> bool {
         let ports = self.protocols.iter_mut().find(|p| &*p.name == protocol);
         let Some(slot) = ports.and_then(|p| p.assigned.get_mut(&app_port)) else {
@@ -161,7 +169,6 @@ impl IngressPorts {
             return false;
         }
         host.clone_into(&mut slot.host);
-        self.keep();
         true
     }
 
@@ -272,10 +279,12 @@ impl IngressPorts {
     /// publications: whoever calls them must not reach another application, also while theirs is not there.
     pub(super) fn reuse(&mut self, protocol: &str, app_port: u16, held: &BTreeSet<u16>) -> Option<u16> {
         let ports = self.protocols.iter_mut().find(|p| &*p.name == protocol)?;
-        let is_gone =
-            |port: u16| !held.contains(&port) && TcpStream::connect_timeout(&app_address(port), LOCAL_CONNECT).is_err();
-        let gone = ports.assigned.iter().find(|(app, slot)| slot.is_open && is_gone(**app));
-        let (old, slot) = gone.map(|(app, slot)| (*app, slot.clone()))?;
+        let free = ports
+            .assigned
+            .iter()
+            .filter(|(app, slot)| slot.is_open && !held.contains(app));
+        let old = closed_one(free.map(|(app, _)| *app))?;
+        let slot = ports.assigned.get(&old)?.clone();
         info!(
             protocol,
             app_port = old,
@@ -292,14 +301,34 @@ impl IngressPorts {
         Some(ingress)
     }
 
-    fn keep(&self) {
-        let Some(file) = &self.file else { return };
-        let rows = self.rows();
-        let kept = disk::write(file, SEAL, |out| Ok(serde_json::to_writer(out, &rows)?));
-        if let Err(error) = kept {
-            warn!(reason = error.reason(), %error, "the ingress table could not be kept; after a restart applications must register again");
-        }
+    /// Where the table is kept, and what is to stand there.
+    pub(super) fn to_keep(&self) -> Option<(PathBuf, Vec<IngressRow>)> {
+        Some((self.file.clone()?, self.rows()))
     }
+}
+
+/// Brings a table to disk; blocks.
+pub(super) fn write(file: &Path, rows: &[IngressRow]) -> Result<(), DiscoveryError> {
+    disk::write(file, SEAL, |out| Ok(serde_json::to_writer(out, rows)?))
+}
+
+/// The first port on which nobody listens. Loopback refuses within the call, so nothing is waited for; a port that does not
+/// say at once may be a busy application's.
+fn closed_one(ports: impl Iterator<Item = u16>) -> Option<u16> {
+    let mut asked = ports.take(MAX_LOOKS);
+    asked.find(|port| is_refused(*port).unwrap_or(false))
+}
+
+fn is_refused(port: u16) -> std::io::Result<bool> {
+    let addr = app_address(port);
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    let refused = match socket.connect(&addr.into()) {
+        Ok(()) => None,
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Some(error),
+        Err(_) => socket.take_error()?,
+    };
+    Ok(refused.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused))
 }
 
 fn read(file: &Path) -> Vec<IngressRow> {
@@ -352,8 +381,8 @@ fn bind(addr: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Room for every consumer of a large service that reconnects at the same moment; the system may lower it.
 const BACKLOG: i32 = 4096;
-/// Loopback answers or refuses at once.
-const LOCAL_CONNECT: Duration = Duration::from_millis(50);
+/// A look takes some 20 µs.
+const MAX_LOOKS: usize = 256;
 const SEAL: Seal = Seal {
     kind: "ingress",
     version: 1,

@@ -24,6 +24,7 @@ mod guard;
 mod handover;
 mod hosts;
 pub mod ingress;
+mod ingress_file;
 mod ingress_ports;
 mod kept;
 mod lease;

@@ -131,7 +131,9 @@ impl Catalog {
                 let reused = ingress.reuse(&instance.protocol, app_port, &held);
                 assigned = reused.map_or(assigned, Ok);
             }
-            ingress.publish_with(&instance.protocol, app_port, &host);
+            if ingress.publish_with(&instance.protocol, app_port, &host) {
+                self.wake.ingress.notify_one();
+            }
             let changes = ingress.take_changes();
             let table = (!changes.is_empty()).then(|| ingress.by_ingress());
             self.send_changes(changes);
@@ -153,6 +155,13 @@ impl Catalog {
             self.rebuild(&mut state, |_| true);
         }
         Ok(outward)
+    }
+
+    /// What stands in the registry for an application's instance, if it has an ingress already; nothing changes.
+    pub(super) fn known_outward(&self, instance: &Instance) -> Option<Outward> {
+        let Own { host, app_port } = takeover::outward(&self.setup, published_addresses, instance).ok()?;
+        let port = lock(&self.ingress).known(&instance.protocol, app_port)?;
+        Some(Outward { host, port, app_port })
     }
 
     /// Application ports of a protocol that something is published for.

@@ -17,6 +17,7 @@ use super::catalog::Catalog;
 use super::guard::{Guard, Verdict};
 use super::hosts::resolve;
 use super::ingress::IngressChange;
+use super::ingress_file;
 use super::kept::Kept;
 use super::metadata::{Document, Documents};
 use super::metadata_fetch::Fetch;
@@ -55,6 +56,7 @@ pub(super) fn start(catalog: &Arc<Catalog>, changes: mpsc::Sender<IngressChange>
     spawn(catalog, send_changes(Arc::clone(catalog), changes));
     spawn(catalog, keep_house(Arc::clone(catalog)));
     spawn(catalog, resolve_names(Arc::clone(catalog)));
+    spawn(catalog, ingress_file::keep(Arc::clone(catalog)));
 }
 
 /// Makes a link, reads its last known lists and follows them.

@@ -106,6 +106,13 @@ pub trait Discovery: Send + Sync + 'static {
     /// Then the publication is to be passed on unchanged.
     fn publish(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError>;
 
+    /// What would stand in the registry for `instance`, if the ingress of its port is known already; nothing is published,
+    /// and no port is opened. `None` where it is not implemented.
+    fn known_outward(&self, instance: &Instance) -> Option<Outward> {
+        let _ = instance;
+        None
+    }
+
     /// As [`publish`](Self::publish), for an application that holds no session of its own at the registry: what must stand
     /// there is kept there by the registry's adapter, on Remora's own session, from now until it is withdrawn or the
     /// lease ends. Returns at once; a registry that is away gets it when it is back. `instance` is the application's own

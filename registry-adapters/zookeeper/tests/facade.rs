@@ -186,6 +186,21 @@ async fn a_node_for_good_can_be_taken_back_by_a_later_session() {
 }
 
 #[tokio::test]
+async fn a_delete_of_a_name_that_nobody_has_publishes_nothing() {
+    let (_server, script, door) = world();
+    let mut app = door.client().await;
+    mkdirs(&mut app, DIR).await;
+    assert_eq!(app.delete(&own()).await, Err(ErrorCode::NO_NODE));
+    let noted = script.log();
+    assert!(
+        !noted
+            .iter()
+            .any(|what| what.starts_with("publish") || what.starts_with("withdraw")),
+        "{noted:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_instance_of_an_application_is_published_with_all_its_ports() {
     let (server, script, door) = world();
     let mut app = door.client().await;

@@ -21,6 +21,9 @@ fn publish(table: &mut IngressPorts, app_port: u16) -> u16 {
     let port = table.assign("dubbo", app_port).unwrap();
     assert!(table.publish_with("dubbo", app_port, "10.0.0.5"));
     assert!(!table.publish_with("dubbo", app_port, "10.0.0.5"));
+    if let Some((file, rows)) = table.to_keep() {
+        write(&file, &rows).unwrap();
+    }
     port
 }
 
@@ -132,4 +135,35 @@ fn when_no_port_is_left_that_of_an_application_that_is_gone_is_given_on() {
     let too_port = running_too.local_addr().unwrap().port();
     assert_eq!(table.reuse("dubbo", too_port, &BTreeSet::new()), Some(range.first));
     assert_eq!(table.reuse("dubbo", 40881, &BTreeSet::new()), None);
+}
+
+#[test]
+fn a_port_whose_application_is_too_busy_to_accept_is_not_given_on() {
+    let busy = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    busy.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    busy.listen(0).unwrap();
+    let port = busy.local_addr().unwrap().as_socket().unwrap().port();
+    let _waiting: Vec<Socket> = (0..8)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&app_address(port).into());
+            socket
+        })
+        .collect();
+    assert_eq!(closed_one([port].into_iter()), None);
+    let closed = free_port();
+    assert_eq!(closed_one([port, closed].into_iter()), Some(closed));
+}
+
+#[test]
+fn a_known_ingress_is_told_and_an_unknown_one_is_not_made() {
+    let mut table = IngressPorts::open(&[settings(0, one(free_port()))], None, &Sockets::default()).unwrap();
+    assert_eq!(table.known("dubbo", 20880), None);
+    let first = table.assign("dubbo", 20880).unwrap();
+    assert_eq!(
+        (table.known("dubbo", 20880), table.known("tri", 20880)),
+        (Some(first), None)
+    );
+    assert_eq!(table.rows().len(), 1);
 }

@@ -255,8 +255,25 @@ async fn a_publication_gets_an_ingress_port_and_the_call_path_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_on_this_host_is_called_directly() {
+async fn a_published_host_that_is_another_machines_is_dialled_as_it_is_written() {
     let house = house();
+    let lease = house.lease("both");
+    let outward = house
+        .desk
+        .publish(lease.id(), &echo(), &provider("192.0.2.5", 20880, ""))
+        .unwrap();
+    let mut list = house.desk.follow(lease.id(), &echo());
+    house.registry.says(
+        &echo(),
+        vec![provider("192.0.2.5", outward.port, "remora.app.port=20880")],
+    );
+    until(&mut list, |l| l.instances.len() == 1).await;
+    assert_eq!(house.endpoints(""), Some(vec![format!("192.0.2.5:{}", outward.port)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_on_this_host_is_called_directly() {
+    let house = open(Scripted::up(), None, Some("10.0.0.5".parse().unwrap()));
     let lease = house.lease("both");
     let outward = house
         .desk
@@ -274,7 +291,7 @@ async fn a_provider_on_this_host_is_called_directly() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_came_before_the_own_publication_is_looked_at_again() {
-    let house = house();
+    let house = open(Scripted::up(), None, Some("10.0.0.5".parse().unwrap()));
     let lease = house.lease("both");
     let mut list = house.desk.follow(lease.id(), &echo());
     let first = house.catalog.state().policy.ingress.keys().next().copied().unwrap();
@@ -282,7 +299,7 @@ async fn a_list_that_came_before_the_own_publication_is_looked_at_again() {
         .registry
         .says(&echo(), vec![provider("10.0.0.5", first, "remora.app.port=20880")]);
     until(&mut list, |l| l.instances.len() == 1).await;
-    assert_eq!(house.endpoints(""), Some(vec![format!("10.0.0.5:{first}")]));
+    assert_eq!(house.endpoints(""), Some(Vec::new()), "nobody is behind it yet");
     house
         .desk
         .publish(lease.id(), &echo(), &provider("10.0.0.5", 20880, ""))

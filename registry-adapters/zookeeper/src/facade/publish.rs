@@ -204,11 +204,19 @@ impl Door {
         if self.state.is_raw || !matches!(roots.target(dir), Some(Target::Service { .. })) {
             return false;
         }
-        let Ok(own) = self.publish_child(path, dir, name, &Bytes::new()) else {
+        // It is not known whether there is such a node at all, so nothing is published for it.
+        let outward = || {
+            let target = roots.target(dir)?;
+            let is_provider = dubbo_url::is_provider_child(name);
+            let instance = places::parse_child(&target, name).ok().filter(|_| is_provider)?;
+            let outward = self.discovery().known_outward(&instance)?;
+            dubbo_url::with_outward(name, &outward).ok()
+        };
+        let Some(registry_name) = outward() else {
             return false;
         };
         let request = Request::Delete {
-            path: Text::from(own.registry_path),
+            path: Text::from(format!("{dir}/{registry_name}")),
             version,
         };
         let then = Then::Delete {

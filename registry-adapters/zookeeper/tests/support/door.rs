@@ -127,6 +127,14 @@ impl Discovery for Script {
         })
     }
 
+    fn known_outward(&self, instance: &Instance) -> Option<Outward> {
+        Some(Outward {
+            host: instance.host.to_string(),
+            port: instance.port + 1 + self.moved_by.load(Ordering::Relaxed),
+            app_port: instance.port,
+        })
+    }
+
     fn publish_kept(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
         let outward = self.publish(lease, target, instance)?;
         self.note(format!("keep {target} {}:{}", instance.host, instance.port));
