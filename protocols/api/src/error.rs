@@ -79,9 +79,9 @@ pub enum RouteKeysError {
         pins_connection: bool,
     },
     /// The body breaks the rules of its own serialization or a hard limit.
-    #[error("request body is malformed at byte {at}: {what}")]
+    #[error("request is malformed at byte {at}: {what}")]
     Malformed {
-        /// Offset in the body, in bytes.
+        /// Offset in what `what` names, else in the body; in bytes.
         at: usize,
         /// What was expected or which limit was passed.
         what: &'static str,

@@ -21,7 +21,10 @@ pub(crate) fn route_keys(request: &Frame) -> Result<RouteKeys<'_>, RouteKeysErro
     let call = match Call::read(parts.header) {
         Ok(call) if !call.service.is_empty() => call,
         Err(error) if parts.class == REQUEST_CLASS.as_bytes() => {
-            return Err(malformed(error.at, "header map breaks off"));
+            return Err(malformed(
+                error.at,
+                "its header map breaks off, counted from the map's first byte",
+            ));
         }
         Ok(_) | Err(_) => {
             return Err(RouteKeysError::Opaque {
