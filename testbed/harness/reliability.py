@@ -28,6 +28,7 @@ MODULES = [
     "rel_upgrade",
     "rel_driver",
     "rel_outage",
+    "rel_security",
 ]
 RESULTS = ROOT / "reliability"
 PAGE = ROOT / "RELIABILITY.md"
