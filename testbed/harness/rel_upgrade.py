@@ -126,7 +126,8 @@ def dubbo(settings, network, name, line):
     with World(settings, network, name, session_ms=10000) as world:
         world.provider(line)
         load = Load(world, line)
-        watch = Watch(world.owners)
+        # Dubbo 3 writes the data of its node under /services anew by itself.
+        watch = Watch(lambda: {path: row[-1] for path, row in world.owners().items()})
         problems = _each_twice(world)
         changes = watch.stop()
         report = load.end()
@@ -226,6 +227,17 @@ def not_handed_over(settings, network, name):
                 "bar": "0 failed; the old one serves; the next upgrade works"}
 
 
+def _children(pid):
+    """Of any of its threads."""
+    found = []
+    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in path.read_text().split()]
+        except OSError:
+            pass
+    return found
+
+
 def _kill_new(remora, delay):
     """Kills the new process some time after it was started, unless it serves by then."""
     old = serving(remora)
@@ -233,9 +245,7 @@ def _kill_new(remora, delay):
     until = time.time() + 10
     new = None
     while new is None and asked.poll() is None and time.time() < until:
-        children = pathlib.Path(f"/proc/{old}/task/{old}/children")
-        mine = children.read_text().split() if children.exists() else []
-        new = int(mine[0]) if mine else None
+        new = next(iter(_children(old)), None)
     time.sleep(delay)
     if new is None or asked.poll() is not None or "handed over" in "".join(remora.log()[-3:]):
         asked.communicate(timeout=60)
