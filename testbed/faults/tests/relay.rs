@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The relay does to connections what it is told.
+#![allow(clippy::unwrap_used, reason = "test code; clippy sees tests only inside #[test]")]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
