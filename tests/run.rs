@@ -1,128 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The binary as an operator uses it: run, wait, status, stop, signals, ports that are taken.
 
-use std::io::Read;
+mod site;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Nothing here takes longer on a loaded machine, or it has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A configuration of its own: free ports, a directory that goes away.
-struct Site {
-    dir: tempfile::TempDir,
-    admin: SocketAddr,
-    door: SocketAddr,
-    egress: SocketAddr,
-    ingress: SocketAddr,
-}
-
-impl Site {
-    /// As before there were doors for SOFARPC: those are not named.
-    fn new() -> Self {
-        Self::with("", "")
-    }
-
-    /// With more facades and protocols.
-    fn with(facades: &str, protocols: &str) -> Self {
-        let [admin, door, egress, ingress] = free_ports();
-        let site = Self {
-            dir: tempfile::tempdir().expect("a temporary directory"),
-            admin,
-            door,
-            egress,
-            ingress,
-        };
-        let ingress_port = ingress.port();
-        // The range is next to nothing: no application registers here.
-        let text = format!(
-            "data_dir: {}\n\
-             facades: {{ zookeeper: {{ listen: {door} }}{facades} }}\n\
-             protocols: {{ dubbo: {{ egress: {egress}, ingress: {ingress}, ingress_range: {ingress_port}-{ingress_port} }}{protocols} }}\n\
-             admin: {{ listen: {admin} }}\n",
-            site.dir.path().join("data").display()
-        );
-        std::fs::write(site.config(), text).expect("the directory can be written");
-        site
-    }
-
-    fn config(&self) -> std::path::PathBuf {
-        self.dir.path().join("remora.yaml")
-    }
-
-    fn run(&self) -> Running {
-        let child = remora(&["run", "--config"])
-            .arg(self.config())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("cargo built the binary");
-        Running(child)
-    }
-
-    fn ask(&self, command: &str) -> Output {
-        let admin = self.admin.to_string();
-        remora(&[command, "--admin", &admin])
-            .output()
-            .expect("cargo built the binary")
-    }
-}
-
-struct Running(Child);
-
-impl Running {
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([name, &self.0.id().to_string()])
-            .status()
-            .expect("kill is there");
-        assert!(sent.success());
-    }
-
-    fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.0.try_wait().expect("it is our child") {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "still running after {PATIENCE:?}");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-    }
-
-    fn said(&mut self) -> String {
-        let mut said = String::new();
-        let streams = (self.0.stdout.take(), self.0.stderr.take());
-        streams.0.expect("piped").read_to_string(&mut said).expect("text");
-        streams.1.expect("piped").read_to_string(&mut said).expect("text");
-        said
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Ended already, in a test that passed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn remora(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_remora"));
-    command.env_clear().args(args);
-    command
-}
-
-fn free_ports<const N: usize>() -> [SocketAddr; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("it is bound"))
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned()
-}
+use site::{Site, free_ports, remora, text};
 
 #[test]
 fn it_runs_says_what_to_set_answers_and_stops() {

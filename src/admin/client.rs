@@ -67,10 +67,23 @@ impl Client {
     /// # Errors
     /// `Unreachable` without an answer in time.
     pub async fn ask(&self, method: Method, path: &'static str) -> Result<(StatusCode, Bytes), ClientError> {
+        self.ask_within(TIMEOUT, method, path).await
+    }
+
+    /// As [`ask`](Self::ask), for what takes its time.
+    ///
+    /// # Errors
+    /// `Unreachable` without an answer within `limit`.
+    pub async fn ask_within(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &'static str,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let unreachable = |cause: String| ClientError::Unreachable { addr: self.addr, cause };
-        match tokio::time::timeout(TIMEOUT, self.exchange(method, path)).await {
+        match tokio::time::timeout(limit, self.exchange(method, path)).await {
             Ok(answer) => answer.map_err(unreachable),
-            Err(_) => Err(unreachable(format!("no answer within {TIMEOUT:?}"))),
+            Err(_) => Err(unreachable(format!("no answer within {limit:?}"))),
         }
     }
 

@@ -17,8 +17,9 @@ use crate::config::Address;
 pub use client::{Client, ClientError};
 pub use server::Admin;
 pub use views::{
-    CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, ListView, ListenerView, OddView,
-    PublishedView, RegistryView, RouteView, RuleView, UpgradeView, Views, WithdrawalView,
+    CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, LeftView, ListView, ListenerView,
+    OddView, PublishedView, RegistryView, ReloadOutcome, ReloadView, RouteView, RuleView, UpgradeView, Verb, Views,
+    WithdrawalView,
 };
 
 /// The admin port could not be opened.

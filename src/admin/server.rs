@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The HTTP server. GET `/livez /readyz /metrics /catalog /connections /config`, POST `/drain`.
+//! The HTTP server. GET `/livez /readyz /metrics /catalog /connections /config`, POST `/drain /reload /withdraw`.
 //!
 //! Bounded: connections, header time, header size; bodies are not read. Of connections that say nothing, the longest
 //! silent makes way. Names in `Host` are refused where the answer tells about the catalog or the request changes something,
@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::guard::{Ends, Guard};
-use super::{AdminError, UpgradeView, Views};
+use super::{AdminError, ReloadOutcome, UpgradeView, Views};
 use crate::lifecycle::StopKind;
 
 /// Health checks, scrapes and a few people; beyond that silent connections make way, and new ones wait for the others.
@@ -175,7 +175,7 @@ pub(super) async fn answer(
     let views = &*site.views;
     let allowed = match path {
         "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/config" | "/upgrade" | "/" => Method::GET,
-        "/drain" => Method::POST,
+        "/drain" | "/reload" | "/withdraw" => Method::POST,
         _ => return text(StatusCode::NOT_FOUND, format!("no such page; {PAGES}\n")),
     };
     if method != allowed && !(allowed == Method::GET && method == Method::HEAD) {
@@ -201,7 +201,7 @@ pub(super) async fn answer(
         "/metrics" => typed(StatusCode::OK, OPENMETRICS, (views.metrics)()),
         "/catalog" => json(StatusCode::OK, &(views.catalog)()),
         "/connections" => json(StatusCode::OK, &(views.connections)().await),
-        "/config" => typed(StatusCode::OK, "application/yaml; charset=utf-8", views.config.clone()),
+        "/config" => typed(StatusCode::OK, "application/yaml; charset=utf-8", (views.config)()),
         "/upgrade" => json(
             StatusCode::OK,
             &UpgradeView {
@@ -210,6 +210,15 @@ pub(super) async fn answer(
                 pid: std::process::id(),
             },
         ),
+        "/reload" => {
+            let done = (views.reload)().await;
+            let status = match done.outcome {
+                ReloadOutcome::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+                ReloadOutcome::Applied | ReloadOutcome::Unchanged => StatusCode::OK,
+            };
+            json(status, &done)
+        }
+        "/withdraw" => json(StatusCode::OK, &(views.withdraw)().await),
         "/drain" => {
             views.stop.ask(StopKind::ForGood);
             text(StatusCode::ACCEPTED, "draining\n".to_owned())
@@ -280,4 +289,4 @@ fn typed(status: StatusCode, content_type: &'static str, body: String) -> Respon
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PAGES: &str = "GET /livez /readyz /metrics /catalog /connections /config, POST /drain";
+const PAGES: &str = "GET /livez /readyz /metrics /catalog /connections /config, POST /drain /reload /withdraw";

@@ -26,7 +26,24 @@ fn views(stop: &Stop) -> Views {
             ..CatalogView::default()
         }),
         connections: Box::new(|| Box::pin(async { ConnectionsView::default() })),
-        config: "workers: 1\n".to_owned(),
+        config: Box::new(|| "workers: 1\n".to_owned()),
+        reload: Box::new(|| {
+            Box::pin(async {
+                ReloadView {
+                    outcome: ReloadOutcome::Refused,
+                    problems: vec!["the file is wrong".to_owned()],
+                    ..ReloadView::default()
+                }
+            })
+        }),
+        withdraw: Box::new(|| {
+            Box::pin(async {
+                LeftView {
+                    withdrawn: 2,
+                    in_flight: 0,
+                }
+            })
+        }),
         stop: stop.clone(),
         upgrade: None,
     }
@@ -115,6 +132,8 @@ async fn a_page_of_a_foreign_site_reaches_nothing_but_health_and_metrics() {
     for headers in &foreign {
         for (method, page) in [
             (Method::POST, "/drain"),
+            (Method::POST, "/reload"),
+            (Method::POST, "/withdraw"),
             (Method::GET, "/catalog"),
             (Method::GET, "/config"),
         ] {
@@ -200,4 +219,22 @@ fn the_address_alone_is_a_short_form() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:1");
     let config: Config = serde_saphyr::from_str("{}").unwrap();
     assert_eq!(config, Config::default());
+}
+
+#[tokio::test]
+async fn a_refused_reload_is_no_success_and_says_why() {
+    let closing = CancellationToken::new();
+    let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let client = Client::new(admin.local_addr().unwrap());
+    let server = tokio::spawn(admin.serve(Arc::new(views(&Stop::new())), closing.clone()));
+    let (status, body) = client.ask(Method::POST, "/reload").await.unwrap();
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let said: ReloadView = serde_json::from_slice(&body).unwrap();
+    assert_eq!(said.problems, ["the file is wrong"]);
+    let (status, body) = client.ask(Method::POST, "/withdraw").await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    let left: LeftView = serde_json::from_slice(&body).unwrap();
+    assert_eq!((left.withdrawn, left.in_flight), (2, 0));
+    closing.cancel();
+    server.await.unwrap();
 }

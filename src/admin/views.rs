@@ -23,12 +23,19 @@ pub struct Views {
     /// `/connections`; the worker threads are asked.
     pub connections: Box<dyn Fn() -> BoxFuture<'static, ConnectionsView> + Send + Sync>,
     /// `/config`: the effective configuration as YAML, secrets hidden.
-    pub config: String,
+    pub config: Box<dyn Fn() -> String + Send + Sync>,
+    /// `POST /reload`: reads the configuration again.
+    pub reload: Verb<ReloadView>,
+    /// `POST /withdraw`: takes all that leads here out of the registries, and goes on serving.
+    pub withdraw: Verb<LeftView>,
     /// Asked by `POST /drain`.
     pub stop: Stop,
     /// `/upgrade`: the socket where an upgrade is asked for.
     pub upgrade: Option<PathBuf>,
 }
+
+/// Something that an operator asks for, and what came of it.
+pub type Verb<T> = Box<dyn Fn() -> BoxFuture<'static, T> + Send + Sync>;
 
 impl fmt::Debug for Views {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,6 +79,59 @@ pub struct CatalogView {
     pub malformed: Vec<OddView>,
     /// Addresses of followed lists that are never dialled.
     pub refused: Vec<OddView>,
+    /// How the last reload of the configuration went, if there was one.
+    #[serde(default)]
+    pub reload: Option<ReloadView>,
+}
+
+/// What came of a reload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReloadOutcome {
+    /// Nothing that a running Remora takes over has changed.
+    #[default]
+    Unchanged,
+    /// What could be taken over is in use.
+    Applied,
+    /// The file cannot be used; all is as before.
+    Refused,
+}
+
+impl ReloadOutcome {
+    /// Metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Applied => "applied",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// One reload of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadView {
+    /// What came of it.
+    pub outcome: ReloadOutcome,
+    /// `file`, `signal`, `admin`.
+    pub asked_by: String,
+    /// When, in seconds since 1970.
+    pub at_s: u64,
+    /// Keys whose new values are in use.
+    pub applied: Vec<String>,
+    /// Keys that differ from the file, and keep their value until a restart or an upgrade.
+    pub restart: Vec<String>,
+    /// Why it was refused, or what did not work.
+    pub problems: Vec<String>,
+}
+
+/// What a withdrawal left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftView {
+    /// Entries taken out of registries.
+    pub withdrawn: u64,
+    /// Calls of other hosts that applications here are still working on.
+    pub in_flight: u64,
 }
 
 /// One real registry.
@@ -219,6 +279,9 @@ pub struct ConnectionsView {
     pub left_out: u64,
     /// Calls since the start.
     pub calls: Vec<CallsView>,
+    /// Connections of applications at the facades.
+    #[serde(default)]
+    pub facade_connections: u64,
 }
 
 /// One port of the call path.

@@ -155,6 +155,13 @@ pub(super) fn facades(doors: &[Counted]) -> Vec<Figure> {
     ]
 }
 
+impl DoorStats {
+    /// Connections open now.
+    pub(super) fn connections(&self) -> u64 {
+        connections(self).iter().map(|(_, open)| open).sum()
+    }
+}
+
 fn connections(stats: &DoorStats) -> Values {
     plain(match stats {
         DoorStats::ZooKeeper(s) => &s.connections,

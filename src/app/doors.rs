@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Opens the doors of a configured registry.
+//! Opens one door of a configured registry.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use remora_http_api::dubbod::DubbodFacade;
@@ -14,9 +15,66 @@ use remora_zookeeper::backend::Backend;
 use remora_zookeeper::facade::{Stats as ZooKeeperStats, ZookeeperFacade};
 
 use super::AppError;
-use crate::config::{Config, Door, RegistryEntry};
+use crate::config::{Access, Config, Door, Facades};
+
+/// The doors that there can be, in the order in which they are opened.
+pub(super) const KINDS: [Kind; 4] = [Kind::ZooKeeper, Kind::Mesh, Kind::Dubbod, Kind::SofaRegistry];
+
+/// Which door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    ZooKeeper,
+    Mesh,
+    Dubbod,
+    SofaRegistry,
+}
+
+impl Kind {
+    /// `facades.mesh`.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::ZooKeeper => "facades.zookeeper",
+            Self::Mesh => "facades.mesh",
+            Self::Dubbod => "facades.dubbod",
+            Self::SofaRegistry => "facades.sofaregistry",
+        }
+    }
+
+    /// The facade's name.
+    pub(super) fn name(self) -> &'static str {
+        self.key().trim_start_matches("facades.")
+    }
+
+    /// Whether it has the same settings in both.
+    pub(super) fn is_same(self, one: &Facades, other: &Facades) -> bool {
+        match self {
+            Self::ZooKeeper => one.zookeeper == other.zookeeper,
+            Self::Mesh => one.mesh == other.mesh,
+            Self::Dubbod => one.dubbod == other.dubbod,
+            Self::SofaRegistry => one.sofaregistry == other.sofaregistry,
+        }
+    }
+
+    /// Where it listens; nowhere if it is off.
+    pub(super) fn addresses(self, facades: &Facades) -> Vec<SocketAddr> {
+        match self {
+            Self::ZooKeeper => facades.zookeeper.on().map(|door| {
+                let raw = door.raw.map(|raw| raw.0);
+                std::iter::once(door.listen.0).chain(raw).collect()
+            }),
+            Self::Mesh => facades.mesh.on().map(|door| door.addresses()),
+            Self::Dubbod => facades.dubbod.on().map(|door| door.addresses()),
+            Self::SofaRegistry => facades
+                .sofaregistry
+                .on()
+                .map(|door| vec![door.listen.0, door.session.0]),
+        }
+        .unwrap_or_default()
+    }
+}
 
 /// An open door, for `status` and metrics.
+#[derive(Clone)]
 pub(super) struct OpenDoor {
     /// Facade name.
     pub(super) name: &'static str,
@@ -37,110 +95,136 @@ pub(super) enum DoorStats {
     SofaRegistry(Arc<SofaRegistryStats>),
 }
 
-/// A door that is not opened.
-pub(super) struct LeftOut {
-    /// `facades.mesh`.
-    pub(super) key: &'static str,
-    pub(super) why: FacadeError,
-    /// Where it would have listened: somebody else does.
-    pub(super) addrs: Vec<SocketAddr>,
+/// What became of a door.
+pub(super) enum Opened {
+    /// It is off.
+    Off,
+    /// It is bound.
+    Door(OpenDoor, Box<dyn Facade>),
+    /// Nobody named it, and somebody else listens where it would have.
+    LeftOut(FacadeError),
 }
 
-/// Doors with the facades that serve them.
-#[derive(Default)]
-pub(super) struct Doors {
-    pub(super) open: Vec<OpenDoor>,
-    pub(super) facades: Vec<Box<dyn Facade>>,
-    /// Optional ones whose port could not be had.
-    pub(super) left_out: Vec<LeftOut>,
-}
-
-/// Where doors are opened.
-pub(super) struct Site<'a> {
-    pub(super) config: &'a Config,
-    pub(super) data_dir: &'a Path,
+/// Where the doors of one registry are opened.
+pub(super) struct Site {
+    /// Configured name of the registry.
+    pub(super) registry: String,
+    /// `zookeeper`, `sofaregistry`, ...
+    pub(super) scheme: String,
+    pub(super) data_dir: PathBuf,
+    /// Where applications call, by protocol.
+    pub(super) egress_ports: BTreeMap<String, u16>,
     /// Where sockets come from, for this registry.
     pub(super) ports: Ports,
-    /// Whether a door may be left out.
-    pub(super) is_optional: &'a dyn Fn(&str) -> bool,
-    /// What the ZooKeeper door shows; there is one if the door is on.
+    /// Who may come in.
+    pub(super) access: Access,
+    /// Doors that nobody named.
+    pub(super) optional: BTreeSet<&'static str>,
+    /// What a ZooKeeper door shows.
     pub(super) backend: Option<Arc<dyn Backend>>,
     /// The registry behind, if it is a SOFARegistry.
     pub(super) sofaregistry: Option<Arc<SofaRegistry>>,
 }
 
-impl Site<'_> {
-    /// Opens the doors of `entry`.
+impl Site {
+    /// Binds a door, if it is on.
     ///
     /// # Errors
     /// A port, or the directory where registrations are kept.
-    pub(super) fn open(&self, entry: &RegistryEntry) -> Result<Doors, AppError> {
-        let mut doors = Doors::default();
-        if let (Door::On(door), Some(backend)) = (&entry.facades.zookeeper, &self.backend) {
-            let mut settings = door.settings();
-            settings.access = self.config.access.settings();
-            // Its nodes stay in the embedded server then; in the registry stands what Remora publishes.
-            settings.keeps_publications = entry.registry.scheme() == "sofaregistry";
-            let facade = ZookeeperFacade::bind_from(&self.ports, settings, Arc::clone(backend), &entry.name)?;
-            let addrs = vec![facade.local_addr()];
-            doors.push("zookeeper", addrs, DoorStats::ZooKeeper(facade.stats()), facade);
-        }
-        if let Door::On(door) = &entry.facades.mesh {
-            let mut settings = door.settings(self.egress_port("bolt"));
-            settings.door.access = self.config.access.settings();
-            let bound = MeshFacade::bind_from(&self.ports, settings, &self.state_dir(entry)?, &entry.name);
-            if let Some(facade) = self.bound("facades.mesh", door.addresses(), bound, &mut doors)? {
-                doors.push("mesh", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
+    pub(super) fn open(&self, kind: Kind, facades: &Facades) -> Result<Opened, AppError> {
+        match kind {
+            Kind::ZooKeeper => self.zookeeper(facades),
+            Kind::Mesh => {
+                let Door::On(door) = &facades.mesh else {
+                    return Ok(Opened::Off);
+                };
+                let mut settings = door.settings(self.egress_port("bolt"));
+                settings.door.access = self.access.settings();
+                self.bound(
+                    kind,
+                    MeshFacade::bind_from(&self.ports, settings, &self.state_dir()?, &self.registry),
+                    |facade| (facade.local_addrs(), DoorStats::Http(facade.stats())),
+                )
+            }
+            Kind::Dubbod => {
+                let Door::On(door) = &facades.dubbod else {
+                    return Ok(Opened::Off);
+                };
+                let mut settings = door.settings(self.egress_port("dubbo"));
+                settings.door.access = self.access.settings();
+                self.bound(
+                    kind,
+                    DubbodFacade::bind_from(&self.ports, settings, &self.state_dir()?, &self.registry),
+                    |facade| (facade.local_addrs(), DoorStats::Http(facade.stats())),
+                )
+            }
+            Kind::SofaRegistry => {
+                let Door::On(door) = &facades.sofaregistry else {
+                    return Ok(Opened::Off);
+                };
+                let dir = self.state_dir()?;
+                let mut settings = door.settings();
+                settings.access = self.access.settings();
+                let bound =
+                    SofaRegistryFacade::bind_from(&self.ports, settings, self.sofaregistry.clone(), &self.registry);
+                self.bound(kind, bound.map(|facade| facade.remember_in(&dir)), |facade| {
+                    let addrs = vec![facade.local_addr(), facade.session_addr()];
+                    (addrs, DoorStats::SofaRegistry(facade.stats()))
+                })
             }
         }
-        if let Door::On(door) = &entry.facades.dubbod {
-            let mut settings = door.settings(self.egress_port("dubbo"));
-            settings.door.access = self.config.access.settings();
-            let bound = DubbodFacade::bind_from(&self.ports, settings, &self.state_dir(entry)?, &entry.name);
-            if let Some(facade) = self.bound("facades.dubbod", door.addresses(), bound, &mut doors)? {
-                doors.push("dubbod", facade.local_addrs(), DoorStats::Http(facade.stats()), facade);
-            }
-        }
-        if let Door::On(door) = &entry.facades.sofaregistry {
-            let mut settings = door.settings();
-            settings.access = self.config.access.settings();
-            let bound = SofaRegistryFacade::bind_from(&self.ports, settings, self.sofaregistry.clone(), &entry.name);
-            let addrs = vec![door.listen.0, door.session.0];
-            if let Some(facade) = self.bound("facades.sofaregistry", addrs, bound, &mut doors)? {
-                let facade = facade.remember_in(&self.state_dir(entry)?);
-                let addrs = vec![facade.local_addr(), facade.session_addr()];
-                doors.push("sofaregistry", addrs, DoorStats::SofaRegistry(facade.stats()), facade);
-            }
-        }
-        Ok(doors)
     }
 
-    /// What was bound; `None` for a door that is left out.
-    fn bound<F>(
+    fn zookeeper(&self, facades: &Facades) -> Result<Opened, AppError> {
+        let Door::On(door) = &facades.zookeeper else {
+            return Ok(Opened::Off);
+        };
+        let Some(backend) = &self.backend else {
+            return Err(AppError::Registry {
+                name: self.registry.clone(),
+                cause: "a ZooKeeper door in front of it needs an embedded ZooKeeper, which is opened at a start only"
+                    .to_owned(),
+            });
+        };
+        let mut settings = door.settings();
+        settings.access = self.access.settings();
+        // Its nodes stay in the embedded server then; in the registry stands what Remora publishes.
+        settings.keeps_publications = self.scheme == "sofaregistry";
+        let facade = ZookeeperFacade::bind_from(&self.ports, settings, Arc::clone(backend), &self.registry)?;
+        let facade = facade.remember_in(&self.state_dir()?);
+        let open = OpenDoor {
+            name: Kind::ZooKeeper.name(),
+            addrs: vec![facade.local_addr()],
+            stats: DoorStats::ZooKeeper(facade.stats()),
+        };
+        Ok(Opened::Door(open, Box::new(facade)))
+    }
+
+    /// What was bound; a door that nobody named may be left out.
+    fn bound<F: Facade>(
         &self,
-        key: &'static str,
-        addrs: Vec<SocketAddr>,
+        kind: Kind,
         bound: Result<F, FacadeError>,
-        doors: &mut Doors,
-    ) -> Result<Option<F>, AppError> {
+        told: impl FnOnce(&F) -> (Vec<SocketAddr>, DoorStats),
+    ) -> Result<Opened, AppError> {
         match bound {
-            Ok(facade) => Ok(Some(facade)),
-            Err(why @ FacadeError::Bind { .. }) if (self.is_optional)(key) => {
-                doors.left_out.push(LeftOut { key, why, addrs });
-                Ok(None)
+            Ok(facade) => {
+                let (addrs, stats) = told(&facade);
+                let name = kind.name();
+                Ok(Opened::Door(OpenDoor { name, addrs, stats }, Box::new(facade)))
             }
+            Err(why @ FacadeError::Bind { .. }) if self.optional.contains(kind.key()) => Ok(Opened::LeftOut(why)),
             Err(error) => Err(error.into()),
         }
     }
 
     fn egress_port(&self, protocol: &str) -> Option<u16> {
-        let ports = self.config.protocols.0.get(protocol)?.on()?;
-        Some(ports.egress.0.port())
+        self.egress_ports.get(protocol).copied()
     }
 
     /// Where the doors of a registry keep what applications registered.
-    fn state_dir(&self, entry: &RegistryEntry) -> Result<std::path::PathBuf, AppError> {
-        let path = self.data_dir.join("doors").join(&entry.name);
+    fn state_dir(&self) -> Result<PathBuf, AppError> {
+        let path = self.data_dir.join("doors").join(&self.registry);
         std::fs::create_dir_all(&path).map_err(|cause| AppError::DataDir {
             path: path.clone(),
             cause,
@@ -149,9 +233,10 @@ impl Site<'_> {
     }
 }
 
-impl Doors {
-    fn push(&mut self, name: &'static str, addrs: Vec<SocketAddr>, stats: DoorStats, facade: impl Facade) {
-        self.open.push(OpenDoor { name, addrs, stats });
-        self.facades.push(Box::new(facade));
-    }
+/// Where applications call, by protocol.
+pub(super) fn egress_ports(config: &Config) -> BTreeMap<String, u16> {
+    let ports = config.protocols.0.iter();
+    ports
+        .filter_map(|(name, ports)| Some((name.clone(), ports.on()?.egress.0.port())))
+        .collect()
 }

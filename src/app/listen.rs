@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use remora_registry::Ports;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -92,7 +93,7 @@ impl CallPorts {
                 data_dir: Some(site.data_dir.to_owned()),
                 protocols: ports.clone(),
                 own_listeners: own,
-                config: config.discovery.clone(),
+                config: Arc::new(ArcSwap::from_pointee(config.discovery.clone())),
                 ports: site.ports.clone(),
             };
             let opened = Catalog::open(

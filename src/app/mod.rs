@@ -10,21 +10,26 @@ mod doors;
 mod error;
 mod figures;
 mod handover;
+mod house;
+mod leave;
 mod listen;
 mod published;
 mod registries;
+mod reload;
 mod run;
 mod upgrade;
 mod views;
+mod watch;
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as MetricsRegistry;
-use remora_registry::{Discovery, Facade, Ports};
+use remora_registry::{BoxFuture, Ports};
 use tokio::sync::Mutex;
 use tokio_util::sync::DropGuard;
 use tracing::warn;
@@ -33,16 +38,21 @@ use self::banner::Banner;
 pub use self::error::AppError;
 pub(crate) use self::handover::parts;
 pub use self::handover::{Control, Former, FormerCalls};
+use self::house::House;
+use self::leave::Leave;
 use self::listen::CallPorts;
+use self::published::Words;
 use self::registries::OpenRegistry;
+use self::reload::{Outside, Parts, Reloader, State};
 use self::run::Closing;
 pub use self::upgrade::{Ended, HandedOver, StandIn, Then};
+use self::watch::Stamp;
 use crate::admin::{Admin, Views};
 use crate::call::{self, CallHandle, CallPath, HandoverError, Part};
 use crate::config::{self, Config, Loaded, Note};
 use crate::discovery::{Catalog, Desk};
 use crate::lifecycle::upgrade::{Binary, Requests};
-use crate::lifecycle::{self, Readiness, Stop};
+use crate::lifecycle::{LogLevels, Notify, Readiness, Stop};
 use crate::metrics::{CallMetrics, DiscoveryMetrics};
 use crate::plugins::Plugins;
 
@@ -55,14 +65,16 @@ pub struct App {
     readiness: Readiness,
     catalog: Arc<Catalog>,
     call: SharedCall,
-    doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)>,
     registries: Vec<OpenRegistry>,
+    leave: Arc<Leave>,
+    reloader: Arc<Reloader>,
+    /// The configuration file as it was before it was read.
+    stamp: Stamp,
     stop: Stop,
     /// Ends everything but admin, once publications are withdrawn.
     closing: Closing,
     /// The same if the app is never run.
     closing_guard: DropGuard,
-    lifecycle: lifecycle::Config,
     /// Held until the process ends; the system lets go of it in a crash, too.
     lock: File,
     ports: Ports,
@@ -93,7 +105,10 @@ impl App {
     pub fn build_from(loaded: &Loaded, plugins: &Plugins, stop: &Stop, mut former: Former) -> Result<Self, AppError> {
         let closing = Closing::new();
         let closing_guard = closing.all.clone().drop_guard();
-        let checked = config::check(loaded, &plugins.served()).map_err(AppError::Config)?;
+        // A change while we start is seen as one, once we run: the file is then another than now.
+        let stamp = loaded.path().and_then(watch::stamp);
+        let served = plugins.served();
+        let checked = config::check(loaded, &served).map_err(AppError::Config)?;
         let config = &checked.config;
         let mut notes = checked.notes;
         let is_optional = |key: &str| checked.optional.contains(key);
@@ -129,7 +144,7 @@ impl App {
 
         let readiness = Readiness::new(stop.token().clone());
         let mut registries = Vec::new();
-        let mut doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)> = Vec::new();
+        let (mut houses, mut all_words) = (Vec::new(), Vec::new());
         for entry in config.all_registries() {
             let mut former = control.take(&entry.name, &entry.registry.to_string());
             let mut opened = registries::open(&entry, &data_dir.path, &closing.adapters, &mut former)?;
@@ -143,27 +158,29 @@ impl App {
             let has_lists = catalog.view().lists.iter().any(|list| list.registry == entry.name);
             readiness.watch_registry(&entry.name, opened.adapter.state(), has_lists);
             let site = doors::Site {
-                config,
-                data_dir: &data_dir.path,
+                registry: entry.name.clone(),
+                scheme: entry.registry.scheme().to_owned(),
+                data_dir: data_dir.path.clone(),
                 ports: ports.scoped(&entry.name),
-                is_optional: &is_optional,
+                egress_ports: doors::egress_ports(config),
+                access: config.access.clone(),
+                optional: checked.optional.clone(),
                 backend: opened.backend.take(),
                 sofaregistry: opened.sofaregistry.clone(),
             };
-            let opened_doors = site.open(&entry)?;
-            let desk_of_doors = Arc::clone(&desk) as Arc<dyn Discovery>;
-            doors.extend(
-                opened_doors
-                    .facades
-                    .into_iter()
-                    .map(|door| (door, Arc::clone(&desk_of_doors))),
-            );
-            for door in opened_doors.left_out {
-                catalog.is_not_ours(&door.addrs);
-                notes.push(left_out(door.key, &door.why));
-            }
-            opened.doors = opened_doors.open;
-            published::start(config, &entry, desk, &closing.control);
+            let house = House::open(
+                site,
+                &entry.facades,
+                (&catalog, &desk),
+                stop,
+                &closing.doors,
+                &mut notes,
+            )?;
+            opened.doors = house.open.clone();
+            houses.push(house);
+            let mut words = Words::new(&entry.name, desk);
+            words.say(&config.publish, &config.follow);
+            all_words.push(words);
             registries.push(opened);
         }
 
@@ -190,21 +207,66 @@ impl App {
                 None
             }
         };
-        figures::register(&mut metrics, &readiness, &registries);
+        let lifecycle = Arc::new(ArcSwap::from_pointee(config.lifecycle.clone()));
+        let facade_banners = houses.iter().flat_map(House::banner).collect();
+        let reloader = Arc::new(Reloader {
+            loaded: loaded.clone(),
+            served,
+            catalog: Arc::clone(&catalog),
+            call: Arc::clone(&call),
+            lifecycle: Arc::clone(&lifecycle),
+            readiness: readiness.clone(),
+            stop: stop.clone(),
+            outside: Default::default(),
+            parts: Mutex::new(Parts {
+                is_over: false,
+                houses,
+                words: all_words,
+            }),
+            state: StdMutex::new(State::new(checked.config.clone(), config.clone())),
+        });
+        let leave = Arc::new(Leave {
+            catalog: Arc::clone(&catalog),
+            call: Arc::clone(&call),
+            readiness: readiness.clone(),
+            config: lifecycle,
+        });
+        figures::register(&mut metrics, &readiness, &registries, Arc::clone(&reloader));
         let banner = Banner {
             registries: registries.iter().map(|r| (r.name.clone(), r.url.clone())).collect(),
-            facades: doors.iter().map(|(door, _)| door.banner()).collect(),
+            facades: facade_banners,
             protocols: listen::banner(&calls.protocols, &catalog),
             data_dir: Some(data_dir),
             admin: admin_addr.to_string(),
             notes,
         };
+        let open_doors = registries.iter().map(|registry| registry.doors.clone()).collect();
+        let (of_config, of_reload, of_leave) = (Arc::clone(&reloader), Arc::clone(&reloader), Arc::clone(&leave));
         let views = Arc::new(Views {
             readiness: readiness.clone(),
             metrics: figures::page(metrics),
-            catalog: views::catalog(Arc::clone(&catalog), &registries, SystemTime::now()),
-            connections: views::connections(Arc::clone(&call), call_metrics, Arc::clone(&catalog), calls.protocols),
-            config: effective(config),
+            catalog: views::catalog(
+                Arc::clone(&catalog),
+                &registries,
+                SystemTime::now(),
+                Arc::clone(&reloader),
+            ),
+            connections: views::connections(
+                Arc::clone(&call),
+                call_metrics,
+                Arc::clone(&catalog),
+                calls.protocols,
+                open_doors,
+            ),
+            config: Box::new(move || effective(&of_config.state().effective)),
+            reload: Box::new(move || {
+                let reloader = Arc::clone(&of_reload);
+                Box::pin(async move { reloader.reload("admin").await })
+            }),
+            withdraw: Box::new(move || {
+                let leave = Arc::clone(&of_leave);
+                Box::pin(async move { leave.go().await })
+            }),
             stop: stop.clone(),
             upgrade: requests.as_ref().map(|requests| requests.path().to_owned()),
         });
@@ -216,12 +278,13 @@ impl App {
             readiness,
             catalog,
             call,
-            doors,
             registries,
+            leave,
+            reloader,
+            stamp,
             stop: stop.clone(),
             closing,
             closing_guard,
-            lifecycle: config.lifecycle.clone(),
             lock,
             ports,
             requests,
@@ -229,6 +292,28 @@ impl App {
             stand_in: StandIn::default(),
             former_calls: former.calls,
         })
+    }
+
+    /// Who is told of reloads, and what changes the log's levels then. To be called once, before [`run`](Self::run).
+    pub fn attach(&self, notify: Notify, levels: LogLevels) {
+        let levels = Some(levels);
+        // A second call says the same.
+        let _ = self.reloader.outside.set(Outside { notify, levels });
+    }
+
+    /// Gives the configuration as it is then: what was read, with what was taken over since.
+    pub fn latest(&self) -> impl Fn() -> Loaded + use<> {
+        let reloader = Arc::clone(&self.reloader);
+        move || reloader.loaded.with(reloader.state().running.clone())
+    }
+
+    /// What reads the configuration again, for whoever catches SIGHUP.
+    pub fn reload(&self) -> impl Fn() -> BoxFuture<'static, ()> + use<> {
+        let reloader = Arc::clone(&self.reloader);
+        move || {
+            let reloader = Arc::clone(&reloader);
+            Box::pin(async move { drop(reloader.reload("signal").await) })
+        }
     }
 
     /// What an upgrade starts, and how whoever started this process learns of it. Without it, there are no upgrades.

@@ -19,8 +19,8 @@ use remora_zookeeper::wire::request::Auth;
 use tokio_util::sync::CancellationToken;
 
 use super::AppError;
-use super::doors::OpenDoor;
 use super::handover::FormerRegistry;
+use super::house::OpenDoors;
 use crate::config::{RegistryEntry, RegistryUrl};
 use crate::discovery::Publication;
 
@@ -35,7 +35,7 @@ pub(super) struct OpenRegistry {
     /// What a ZooKeeper door shows.
     pub(super) backend: Option<Arc<dyn Backend>>,
     /// The doors in front of it.
-    pub(super) doors: Vec<OpenDoor>,
+    pub(super) doors: OpenDoors,
     /// The adapter's session, which ends with the drain.
     session: Option<Arc<ZookeeperRegistry>>,
     /// The adapter itself where it is one of SOFARegistry's.
@@ -140,7 +140,7 @@ pub(super) fn open(
         url: entry.registry.to_string(),
         adapter,
         backend,
-        doors: Vec::new(),
+        doors: OpenDoors::default(),
         session,
         sofaregistry,
         embedded: server,

@@ -8,21 +8,22 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
 
-use remora_registry::{Discovery, Facade, Ports};
+use remora_registry::Ports;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::handover::{Control, FormerCalls};
+use super::house::House;
+use super::leave::Leave;
 use super::registries::OpenRegistry;
+use super::reload::Reloader;
 use super::upgrade::{self, Ended, Failed, LetGo, StandIn};
-use super::{App, SharedCall};
+use super::{App, SharedCall, watch};
 use crate::discovery::{Catalog, Publication};
 use crate::lifecycle::upgrade::{Binary, Request, Requests};
-use crate::lifecycle::{self, Stop, StopKind};
+use crate::lifecycle::{Stop, StopKind};
 
 /// A proxy that serves.
 pub(super) struct Running {
@@ -33,11 +34,11 @@ pub(super) struct Running {
     /// What a new process runs.
     pub(super) binary: Option<Binary>,
     stop: Stop,
-    lifecycle: lifecycle::Config,
+    leave: Arc<Leave>,
+    reloader: Arc<Reloader>,
     call: SharedCall,
     registries: Vec<OpenRegistry>,
     closing: Closing,
-    doors: TaskTracker,
     admin: JoinHandle<()>,
     admin_closing: CancellationToken,
     requests: Option<Arc<Requests>>,
@@ -99,7 +100,18 @@ impl App {
             call.begin();
         }
         self.closing_guard.disarm();
-        let doors = serve_doors(self.doors, &self.stop, &self.closing.doors);
+        self.reloader
+            .parts
+            .lock()
+            .await
+            .houses
+            .iter_mut()
+            .for_each(House::serve);
+        if let Some(path) = self.reloader.loaded.path() {
+            let (reloader, path) = (Arc::clone(&self.reloader), path.to_owned());
+            let closing = self.closing.doors.clone();
+            tokio::spawn(watch::watch(reloader, path, self.stamp, closing));
+        }
         let admin_closing = CancellationToken::new();
         let admin = tokio::spawn(self.admin.serve(Arc::clone(&self.views), admin_closing.clone()));
         self.readiness.doors_open();
@@ -111,11 +123,11 @@ impl App {
             stand_in: self.stand_in,
             binary: self.binary,
             stop: self.stop,
-            lifecycle: self.lifecycle,
+            leave: self.leave,
+            reloader: self.reloader,
             call: self.call,
             registries: self.registries,
             closing: self.closing,
-            doors,
             admin,
             admin_closing,
             requests: self.requests.map(Arc::new),
@@ -136,21 +148,9 @@ impl Running {
         // A port closes when its door does.
         self.ports.close();
         // Consumers must not find our addresses any more when the ports behind them close.
-        let withdrawn = self
-            .catalog
-            .withdraw_kept(WITHDRAW_TIMEOUT.min(self.lifecycle.drain_timeout.0))
-            .await;
-        if withdrawn > 0 {
-            let pause = self.lifecycle.withdraw_pause.0;
-            info!(
-                withdrawn,
-                pause_ms = pause.as_millis(),
-                "withdrawn, still serving until consumers have heard of it"
-            );
-            tokio::time::sleep(pause).await;
-        }
+        self.leave.withdraw(kind).await;
         self.closing.all.cancel();
-        self.doors.wait().await;
+        self.close_doors().await;
         let call = self.call.lock().await.take();
         if let Some(call) = call {
             call.join().await;
@@ -165,13 +165,24 @@ impl Running {
         info!("stopped");
     }
 
+    /// A reload that has begun ends first; none begins after it.
+    async fn close_doors(&self) {
+        let mut parts = self.reloader.parts.lock().await;
+        parts.is_over = true;
+        for house in &mut parts.houses {
+            house.closed().await;
+        }
+        parts.houses.clear();
+        parts.words.clear();
+    }
+
     /// Lets go of everything but the call path, for somebody else: nothing is withdrawn, no session ends.
     pub(super) async fn let_go(self) -> LetGo {
         // First, so that no end of a lease withdraws anything.
         let mut published: HashMap<String, Vec<Publication>> = self.catalog.freeze_kept().into_iter().collect();
         let standing: Vec<_> = self.registries.iter().map(OpenRegistry::freeze).collect();
         self.closing.doors.cancel();
-        self.doors.wait().await;
+        self.close_doors().await;
         let mut control = Control::default();
         let (mut connected, mut embedded) = (Vec::new(), Vec::new());
         for (registry, standing) in self.registries.into_iter().zip(standing) {
@@ -196,32 +207,3 @@ impl Running {
         }
     }
 }
-
-/// Serves every door until `closing`.
-fn serve_doors(
-    doors: Vec<(Box<dyn Facade>, Arc<dyn Discovery>)>,
-    stop: &crate::lifecycle::Stop,
-    closing: &CancellationToken,
-) -> TaskTracker {
-    let tasks = TaskTracker::new();
-    for (door, discovery) in doors {
-        let (stop, closing) = (stop.clone(), closing.clone());
-        tasks.spawn(async move {
-            let name = door.name();
-            // One that panicked is as gone as one that failed, and nobody would see it.
-            let stops_too = stop.token().clone().drop_guard();
-            if let Err(error) = door.serve(discovery, closing.clone()).await {
-                error!(registry = name, reason = error.reason(), %error, "facade stopped, so Remora stops");
-                stop.ask(StopKind::Restart);
-            } else if closing.is_cancelled() {
-                // Another process may take over, or this one again.
-                stops_too.disarm();
-            }
-        });
-    }
-    tasks.close();
-    tasks
-}
-
-/// A registry that is there answers in milliseconds; calls in flight must not wait long for one that hangs.
-const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(3);

@@ -8,7 +8,10 @@ use std::time::SystemTime;
 use remora_registry::BoxFuture;
 
 use super::SharedCall;
+use super::doors::OpenDoor;
+use super::house::OpenDoors;
 use super::registries::OpenRegistry;
+use super::reload::Reloader;
 use crate::admin::{
     CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, ListView, ListenerView, OddView,
     PublishedView, RegistryView, RouteView, RuleView, WithdrawalView,
@@ -25,21 +28,12 @@ pub(super) fn catalog(
     catalog: Arc<Catalog>,
     registries: &[OpenRegistry],
     started: SystemTime,
+    reloader: Arc<Reloader>,
 ) -> Box<dyn Fn() -> CatalogView + Send + Sync> {
-    let doors: Vec<(String, Vec<String>)> = registries
-        .iter()
-        .map(|r| {
-            (
-                r.name.clone(),
-                r.doors
-                    .iter()
-                    .flat_map(|door| door.addrs.iter().map(|addr| format!("{} {addr}", door.name)))
-                    .collect(),
-            )
-        })
-        .collect();
+    let doors: Vec<(String, OpenDoors)> = registries.iter().map(|r| (r.name.clone(), r.doors.clone())).collect();
     Box::new(move || {
         let known = catalog.view();
+        let doors: Vec<(String, Vec<String>)> = doors.iter().map(|(name, open)| (name.clone(), shown(open))).collect();
         CatalogView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: started.elapsed().unwrap_or_default().as_secs(),
@@ -56,8 +50,15 @@ pub(super) fn catalog(
                 .flat_map(refused)
                 .chain(known.unresolved.iter().map(unresolved))
                 .collect(),
+            reload: reloader.state().last.clone(),
         }
     })
+}
+
+/// Facade names and addresses.
+fn shown(doors: &OpenDoors) -> Vec<String> {
+    let shown = |door: OpenDoor| door.addrs.into_iter().map(move |addr| format!("{} {addr}", door.name));
+    doors.list().into_iter().flat_map(shown).collect()
 }
 
 fn registry(known: &discovery::RegistryView, doors: &[(String, Vec<String>)]) -> RegistryView {
@@ -181,10 +182,16 @@ pub(super) fn connections(
     metrics: CallMetrics,
     catalog: Arc<Catalog>,
     ports: Vec<ProtocolPorts>,
+    doors: Vec<OpenDoors>,
 ) -> Box<dyn Fn() -> BoxFuture<'static, ConnectionsView> + Send + Sync> {
     Box::new(move || {
         let (call, metrics) = (Arc::clone(&call), metrics.clone());
         let listeners = listeners(&catalog, &ports);
+        let facade_connections = doors
+            .iter()
+            .flat_map(OpenDoors::list)
+            .map(|door| door.stats.connections())
+            .sum();
         Box::pin(async move {
             let open = match &*call.lock().await {
                 Some(call) => call.connections().await,
@@ -195,6 +202,7 @@ pub(super) fn connections(
                 left_out: open.len().saturating_sub(MAX_CONNECTIONS_SHOWN) as u64,
                 connections: open.iter().take(MAX_CONNECTIONS_SHOWN).map(connection).collect(),
                 calls: calls(&metrics),
+                facade_connections,
             }
         })
     })

@@ -90,12 +90,12 @@ pub(super) fn from_provider(worker: &Worker, upstream: &Rc<Upstream>, frame: &Fr
     let mut callbacks = owner.callbacks.0.borrow_mut();
     let bits = upstream.protocol.stream_id_bits();
     let table =
-        callbacks.get_or_insert_with(|| Box::new(StreamTable::new(worker.config.max_in_flight_per_connection, bits)));
+        callbacks.get_or_insert_with(|| Box::new(StreamTable::new(worker.config().max_in_flight_per_connection, bits)));
     let id = if frame.kind == FrameKind::Oneway {
         table.spare_id()
     } else {
         let in_frame = upstream.protocol.route_keys(frame).ok().and_then(|keys| keys.timeout);
-        let deadline = now + deadline::limit(&worker.config, in_frame, None);
+        let deadline = now + deadline::limit(&worker.config(), in_frame, None);
         let callback = Callback {
             upstream: upstream.clone(),
             kept: worker.kept.keep(frame, false),

@@ -184,7 +184,7 @@ impl Downstream {
         self.in_flight() == 0
             && self.callbacks.in_flight() == 0
             && self.wire.queued() == 0
-            && silence >= worker.config.drain_quiet.0
+            && silence >= worker.config().drain_quiet.0
     }
 
     fn take(self: &Rc<Self>, worker: &Rc<Worker>, piece: Piece, now: Instant) {
@@ -204,7 +204,7 @@ impl Downstream {
             Piece::TooLong(head, bytes) => {
                 self.shard().drop_frame(Dropped::TooLong);
                 if matches!(head.kind, FrameKind::Request) {
-                    let max = worker.config.max_frame.bytes();
+                    let max = worker.config().max_frame.bytes();
                     reply::refuse(self, &head, &CallError::TooLong { bytes, max });
                 }
             }
@@ -252,7 +252,7 @@ impl Downstream {
                 }
                 let next = self
                     .wire
-                    .next(&mut input, &**self.protocol(), worker.config.max_frame.bytes());
+                    .next(&mut input, &**self.protocol(), worker.config().max_frame.bytes());
                 match next {
                     Ok(Some(piece)) => match self.stays_in_dialect(piece.frame()) {
                         Ok(()) => self.take(worker, piece, now),

@@ -105,7 +105,7 @@ pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now
         from.call_started();
     }
     let has_alternatives = route.candidates.len() > 1;
-    let limit = deadline::limit(&worker.config, timeout, route.timeout);
+    let limit = deadline::limit(&worker.config(), timeout, route.timeout);
     let call = Call {
         from: from.clone(),
         kept: worker.kept.keep(frame, has_alternatives),
@@ -165,7 +165,7 @@ fn facts(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame) -> Result<Fa
 #[inline]
 fn send(worker: &Rc<Worker>, mut call: Call, frame: &Frame, now: Instant) {
     let mut full = None;
-    while call.attempts < worker.config.max_attempts {
+    while call.attempts < worker.config().max_attempts {
         let Some(pool) = call.pick(now) else { break };
         call.attempts += 1;
         let upstream = pool.connection(worker, Lane::of(frame.wire.len()));
@@ -199,7 +199,7 @@ pub(super) fn again(worker: &Rc<Worker>, mut call: Call, failure: Failure) {
     let now = Instant::now();
     match call.kept.frame() {
         Some(frame) if !call.from.is_closed() => {
-            if call.attempts < worker.config.max_attempts && call.pick(now).is_some() {
+            if call.attempts < worker.config().max_attempts && call.pick(now).is_some() {
                 call.from.shard().retries.inc();
             }
             send(worker, call, &frame, now);
@@ -220,10 +220,10 @@ pub(super) fn back(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut call: Call,
     let outcome = upstream.protocol.outcome(reply);
     if outcome != Outcome::NothingSent {
         upstream.health.recover();
-    } else if upstream.health.eject(&worker.config, Cause::NothingSent, now) {
+    } else if upstream.health.eject(&worker.config(), Cause::NothingSent, now) {
         upstream.wire.shard.ejections.inc();
     }
-    if outcome == Outcome::NothingSent && call.attempts < worker.config.max_attempts && !call.from.is_closed() {
+    if outcome == Outcome::NothingSent && call.attempts < worker.config().max_attempts && !call.from.is_closed() {
         note(
             &mut call,
             upstream.addr,

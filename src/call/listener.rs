@@ -70,7 +70,7 @@ impl Hub {
     fn admit(&self, door: &Arc<Door>, stream: TcpStream, peer: SocketAddr) {
         let refusal = if door.side == Side::Egress && !is_local_peer(door.local, &stream, peer) {
             Some("a foreign peer may not use the egress")
-        } else if self.connections() >= self.here.config.max_connections {
+        } else if self.connections() >= self.here.config().max_connections {
             Some("call.max_connections is reached")
         } else {
             None

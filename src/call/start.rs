@@ -232,6 +232,18 @@ impl CallHandle {
         }
     }
 
+    /// Other settings from now on; what is under way goes on with what it began with.
+    pub async fn configure(&self, config: Config, drain_deadline: Duration) {
+        let config = Arc::new(config);
+        for worker in &self.workers {
+            // One that has ended needs none.
+            let _ = worker
+                .inbox
+                .send(Message::Configure(Arc::clone(&config), drain_deadline))
+                .await;
+        }
+    }
+
     /// Waits until every worker has drained and ended; cancel `Setup::drain` to make that happen.
     pub async fn join(self) {
         for worker in self.workers {

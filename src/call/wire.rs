@@ -5,7 +5,7 @@
 
 pub(super) mod handover;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -30,11 +30,32 @@ use crate::metrics::call::{CLOSE_REASONS, CallShard};
 /// What all connections of one worker share.
 #[derive(Debug)]
 pub(super) struct Io {
-    pub(super) config: Arc<Config>,
+    config: RefCell<Arc<Config>>,
     pub(super) flusher: Rc<Flusher>,
     pub(super) store: BufferStore,
     /// What every connection reads into.
     pub(super) read_buffer: RefCell<BytesMut>,
+}
+
+impl Io {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        Self {
+            config: RefCell::new(config),
+            flusher: Rc::default(),
+            store: BufferStore::default(),
+            read_buffer: RefCell::new(BytesMut::new()),
+        }
+    }
+
+    /// The settings as they are now. Not to be kept over an `.await`.
+    pub(super) fn config(&self) -> Ref<'_, Config> {
+        Ref::map(self.config.borrow(), |config| &**config)
+    }
+
+    /// Other settings from now on.
+    pub(super) fn configure(&self, config: Arc<Config>) {
+        *self.config.borrow_mut() = config;
+    }
 }
 
 /// One TCP connection.
@@ -296,7 +317,7 @@ impl Wire {
 
     /// A peer that reads slowly what it asked for is not read either.
     pub(super) fn slow_down(self: &Rc<Self>) {
-        if self.queued() > self.io.config.write_pause.bytes() {
+        if self.queued() > self.io.config().write_pause.bytes() {
             self.pause_for(self);
         }
     }
@@ -336,7 +357,7 @@ impl Wire {
 
     /// Probes a peer that was silent for long, closes the wire if it answers no probe; call about once a second.
     pub(super) fn keep_alive(self: &Rc<Self>, now: Instant, heartbeat: impl FnOnce() -> Option<Bytes>) {
-        let config = &self.io.config;
+        let config = self.io.config();
         let silence = now.saturating_duration_since(self.last_read.get());
         let since_probe = now.saturating_duration_since(self.probed_at.get());
         let probes = self.probes.get();
@@ -361,9 +382,9 @@ impl Wire {
         let older = |since: Option<Instant>, limit: Duration| {
             since.is_some_and(|since| now.saturating_duration_since(since) > limit)
         };
-        if older(self.stalled_since.get(), self.io.config.write_stall.0) {
+        if older(self.stalled_since.get(), self.io.config().write_stall.0) {
             self.close(CloseReason::WriteStalled);
-        } else if self.pauses.get() == 0 && older(self.mid_frame_since.get(), self.io.config.frame_stall.0) {
+        } else if self.pauses.get() == 0 && older(self.mid_frame_since.get(), self.io.config().frame_stall.0) {
             self.close(CloseReason::FrameStalled);
         }
     }
@@ -374,7 +395,7 @@ impl Wire {
             self.io.flusher.add(self.clone());
         }
         let queued = self.queued();
-        if queued > self.io.config.write_cap.bytes() {
+        if queued > self.io.config().write_cap.bytes() {
             self.close(CloseReason::WriteCap);
         } else if queued >= FLUSH_EARLY && self.flush.get() == Flush::Listed {
             // Still in the processor's cache, and the peer may begin. If the socket is full, the flusher sees to it.
@@ -423,7 +444,7 @@ impl Wire {
                         self.shard.bytes_out.add(n as u64);
                     }
                     self.stalled_since.set(None);
-                    let is_low = out.queued() <= self.io.config.write_pause.bytes() / 2;
+                    let is_low = out.queued() <= self.io.config().write_pause.bytes() / 2;
                     drop(out);
                     if is_low {
                         self.release_waiters();

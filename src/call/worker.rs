@@ -3,7 +3,7 @@
 //!
 //! Everything here belongs to one thread; nothing on the path of a call is shared with another.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::BytesMut;
 use remora_protocol::Protocol;
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
@@ -30,7 +29,6 @@ use super::upstream::connection::Upstream;
 use super::upstream::pool::Pools;
 use super::view::{self, ConnectionView};
 use super::wire::{CloseReason, Io};
-use super::write_buffer::BufferStore;
 use crate::discovery::route_table::SharedRoutes;
 use crate::metrics::call::{CallMetrics, CallShard, Side};
 
@@ -64,13 +62,14 @@ pub(super) enum Message {
     Freeze(oneshot::Sender<Frozen>),
     /// Somebody wants to see the connections.
     View(oneshot::Sender<Vec<ConnectionView>>),
+    /// Other settings, and another time for the drain; what is under way goes on with what it began with.
+    Configure(Arc<Config>, Duration),
 }
 
 /// One thread's share of the call path.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) index: usize,
-    pub(super) config: Arc<Config>,
     pub(super) io: Rc<Io>,
     pub(super) router: RefCell<Router>,
     pub(super) pools: Pools,
@@ -79,7 +78,7 @@ pub(super) struct Worker {
     pub(super) own_listeners: Arc<ArcSwap<Vec<SocketAddr>>>,
     /// Downstream connections, also those on their way here.
     pub(super) load: Arc<AtomicUsize>,
-    drain_deadline: Duration,
+    drain_deadline: Cell<Duration>,
     protocols: Vec<Arc<dyn Protocol>>,
     begin: CancellationToken,
     metrics: CallMetrics,
@@ -94,20 +93,14 @@ impl Worker {
     pub(super) fn new(parts: Parts) -> Rc<Self> {
         Rc::new(Self {
             index: parts.index,
-            io: Rc::new(Io {
-                config: parts.config.clone(),
-                flusher: Rc::default(),
-                store: BufferStore::default(),
-                read_buffer: RefCell::new(BytesMut::new()),
-            }),
-            config: parts.config,
+            io: Rc::new(Io::new(parts.config)),
             router: RefCell::new(Router::new(&parts.routes)),
             pools: Pools::default(),
             upstreams: RefCell::default(),
             downstreams: RefCell::default(),
             own_listeners: parts.own_listeners,
             load: parts.load,
-            drain_deadline: parts.drain_deadline,
+            drain_deadline: Cell::new(parts.drain_deadline),
             protocols: parts.protocols,
             begin: parts.begin,
             metrics: parts.metrics,
@@ -116,6 +109,11 @@ impl Worker {
             clock: Clock::default(),
             kept: KeptStore::default(),
         })
+    }
+
+    /// The settings as they are now. Not to be kept over an `.await`.
+    pub(super) fn config(&self) -> Ref<'_, Config> {
+        self.io.config()
     }
 
     /// This worker's counters for a side and protocol; looked up once per connection.
@@ -191,6 +189,10 @@ impl Worker {
 
     fn receive(self: &Rc<Self>, message: Message) {
         match message {
+            Message::Configure(config, drain_deadline) => {
+                self.io.configure(config);
+                self.drain_deadline.set(drain_deadline);
+            }
             Message::Connection { door, stream, peer } => {
                 let stream = stream
                     .set_nonblocking(true)
@@ -218,7 +220,7 @@ impl Worker {
     /// Tells peers, finishes what runs, then closes. Ingress peers are told at once: their calls can go elsewhere. Our own
     /// application is told only when its connection closes: until then its calls are served.
     async fn drain(self: &Rc<Self>, inbox: &mut mpsc::Receiver<Message>) {
-        let deadline = Instant::now() + self.drain_deadline;
+        let deadline = Instant::now() + self.drain_deadline.get();
         let mut was_cut = 0;
         loop {
             let now = Instant::now();

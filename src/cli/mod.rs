@@ -3,28 +3,27 @@
 //!
 //! Exit codes: 0 done; 1 failed, with the reason on standard error; 2 the command line itself is wrong.
 
+mod ask;
 mod check;
+mod exec;
 mod registry;
 mod run;
 mod status;
 mod supervisor;
 mod upgrade;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use hyper::Method;
 
-use crate::admin::{Client, ClientError};
+use crate::admin::Client;
 use crate::config::{Address, Overrides, RegistryUrl, Span};
-use crate::lifecycle::ReadinessReport;
 use crate::{Config, Plugins};
 
 /// Takes over an application's service discovery: the application changes its registry address, nothing else.
@@ -72,8 +71,40 @@ enum Command {
         /// How long to wait
         #[arg(long, default_value = "30s")]
         timeout: Span,
+        /// Until no application is here any more instead: for preStop hooks of sidecars that are told to end first
+        #[arg(long)]
+        gone: bool,
     },
-    /// Drain and end the running proxy; returns when it has gone
+    /// Read the configuration again; exit 1 if it is refused, and nothing changes then
+    Reload {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Take everything that leads here out of the registries and wait for the calls in flight; the proxy goes on serving.
+    /// The step before an application is ended
+    Withdraw {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// How long to wait
+        #[arg(long, default_value = "30s")]
+        timeout: Span,
+        /// And then until no application is here any more: for sidecars that are told to end together with it
+        #[arg(long)]
+        gone: bool,
+    },
+    /// Run the proxy and an application beside it: start after ready, forward signals, reap, withdraw before the end. Exits
+    /// with the application's status
+    Exec {
+        #[command(flatten)]
+        run: RunArgs,
+        /// How long the proxy may take to be ready
+        #[arg(long, default_value = "60s")]
+        ready_timeout: Span,
+        /// The application and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Withdraw, drain and end the running proxy for good; returns when it has gone
     Stop {
         #[command(flatten)]
         admin: AdminArgs,
@@ -145,6 +176,28 @@ impl TypedValueParser for RegistryParser {
     }
 }
 
+impl RunArgs {
+    /// The same arguments for a process of its own.
+    fn task(self, ready_timeout: Span, command: Vec<OsString>) -> exec::Task {
+        let mut run = Vec::new();
+        let mut put = |name: &str, value: Option<OsString>| {
+            run.extend(value.into_iter().flat_map(|value| [name.into(), value]));
+        };
+        put("--config", self.config.clone().map(Into::into));
+        // With its password, which a display leaves out.
+        put("--registry", self.registry.as_ref().map(|url| url.written().into()));
+        put("--advertise", self.advertise.map(|ip| ip.to_string().into()));
+        put("--data-dir", self.data_dir.clone().map(Into::into));
+        put("--admin", self.admin.map(|addr| addr.to_string().into()));
+        exec::Task {
+            run,
+            overrides: self.into(),
+            command,
+            ready_timeout: ready_timeout.0,
+        }
+    }
+}
+
 impl From<RunArgs> for Overrides {
     fn from(args: RunArgs) -> Self {
         Self {
@@ -173,8 +226,24 @@ pub fn main(plugins: Plugins) -> ExitCode {
         Command::Demo => block_on(async { Ok(crate::demo::run(&plugins).await?) }),
         Command::Registry { listen, data_dir } => block_on(registry::serve(listen, data_dir)),
         Command::Status { admin, json } => admin.client().and_then(|client| block_on(status::status(client, json))),
-        Command::Wait { admin, timeout } => admin.client().and_then(|client| block_on(wait(client, timeout.0))),
-        Command::Stop { admin, timeout } => admin.client().and_then(|client| block_on(stop(client, timeout.0))),
+        Command::Wait { admin, timeout, gone } => admin.client().and_then(|client| match gone {
+            true => block_on(ask::wait_gone(client, timeout.0)),
+            false => block_on(ask::wait(client, timeout.0)),
+        }),
+        Command::Stop { admin, timeout } => admin.client().and_then(|client| block_on(ask::stop(client, timeout.0))),
+        Command::Reload { admin } => admin.client().and_then(|client| block_on(ask::reload(client))),
+        Command::Withdraw { admin, timeout, gone } => {
+            let client = admin.client();
+            client.and_then(|client| block_on(withdraw(client, timeout, gone)))
+        }
+        Command::Exec {
+            run,
+            ready_timeout,
+            command,
+        } => match block_on(exec::exec(run.task(ready_timeout, command))) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -207,8 +276,21 @@ fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
+async fn withdraw(client: Client, timeout: Span, is_gone_wanted: bool) -> anyhow::Result<()> {
+    let begin = tokio::time::Instant::now();
+    let left = ask::withdraw(client, timeout.0).await?;
+    print(&format!(
+        "{} entries withdrawn, {} calls in flight\n",
+        left.withdrawn, left.in_flight
+    ))?;
+    if is_gone_wanted {
+        ask::wait_gone(client, timeout.0.saturating_sub(begin.elapsed())).await?;
+    }
+    Ok(())
+}
+
 /// Runs a command on this thread, the control thread.
-fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -229,45 +311,6 @@ impl AdminArgs {
         };
         Ok(Client::new(addr))
     }
-}
-
-/// Between two looks at a process that is starting or stopping.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-async fn wait(client: Client, timeout: Duration) -> anyhow::Result<()> {
-    let deadline = tokio::time::Instant::now() + timeout;
-    loop {
-        let why = match client.json::<ReadinessReport>("/readyz").await {
-            Ok(report) if report.ready => return Ok(()),
-            Ok(report) => report.reasons.join("; "),
-            Err(error) => error.to_string(),
-        };
-        if tokio::time::Instant::now() + LOOK_EVERY > deadline {
-            anyhow::bail!("not ready within {}: {why}", Span(timeout));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-async fn stop(client: Client, timeout: Duration) -> anyhow::Result<()> {
-    let deadline = tokio::time::Instant::now() + timeout;
-    let (status, body) = client.ask(Method::POST, "/drain").await?;
-    if !status.is_success() {
-        anyhow::bail!("drain refused: {status} {}", String::from_utf8_lossy(&body).trim());
-    }
-    while !matches!(
-        client.ask(Method::GET, "/livez").await,
-        Err(ClientError::Unreachable { .. })
-    ) {
-        if tokio::time::Instant::now() + LOOK_EVERY > deadline {
-            anyhow::bail!(
-                "still there after {}; its calls in flight have not ended",
-                Span(timeout)
-            );
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    Ok(())
 }
 
 /// The effective configuration as YAML, secrets hidden.

@@ -10,26 +10,27 @@ use super::supervisor;
 use crate::app::{Control, Ended, Former, HandedOver, StandIn, Then, parts};
 use crate::config::{self, Loaded, Overrides};
 use crate::lifecycle::upgrade::{Answer, Binary, Offer, Predecessor, Request, become_supervisor, end_child};
-use crate::lifecycle::{Notify, Stop, StopKind, StopSignals};
+use crate::lifecycle::{Hangups, LogLevels, Notify, Stop, StopKind, StopSignals};
 use crate::{App, Plugins};
 
 /// Runs the proxy; returns after its drain. A second signal ends the process at once, with exit code 1.
 pub(super) async fn run(overrides: Overrides, plugins: &Plugins, takes_over: bool) -> anyhow::Result<()> {
     let mut signals = StopSignals::catch()?;
+    let mut hangups = Hangups::catch()?;
     let notify = Notify::from_environment(|name| std::env::var(name).ok());
     let stop = Stop::new();
-    let (loaded, mut app) = match takes_over {
+    let (levels, mut app) = match takes_over {
         true => take_over(&overrides, plugins, &stop, &notify).await?,
         false => {
             let loaded = load(&overrides)?;
-            loaded.config.log.start()?;
+            let levels = loaded.config.log.start()?;
             let app = App::build(&loaded, plugins, &stop)?;
             super::print(app.banner())?;
             let stand_in = match notify.is_heard() {
                 true => StandIn::Told,
                 false => StandIn::Stays,
             };
-            (loaded, app.upgradable(binary()?, stand_in))
+            (levels, app.upgradable(binary()?, stand_in))
         }
     };
     let mut told: Option<(Request, Answer)> = None;
@@ -37,11 +38,14 @@ pub(super) async fn run(overrides: Overrides, plugins: &Plugins, takes_over: boo
         if let Some((request, answer)) = told.take() {
             request.answer(&answer).await;
         }
-        match serve(app, &stop, &notify, &mut signals).await {
+        app.attach(notify.clone(), levels.clone());
+        // As it is when it is needed: reloads may come before.
+        let latest = app.latest();
+        match serve(app, &stop, &notify, &mut signals, &mut hangups).await {
             Ended::Stopped => return Ok(()),
             Ended::HandedOver(handed_over) => return retire(handed_over, &stop, &notify),
             Ended::TookBack(took_back) => {
-                let again = App::build_from(&loaded, plugins, &stop, took_back.former);
+                let again = App::build_from(&latest(), plugins, &stop, took_back.former);
                 let mut again = again.context("could not serve again after an upgrade that failed")?;
                 again.adopt(None).await.context("connections are lost")?;
                 app = again.upgradable(binary()?, took_back.stand_in);
@@ -60,15 +64,23 @@ fn binary() -> anyhow::Result<Binary> {
 }
 
 /// Serves until it ends one way or another.
-async fn serve(app: App, stop: &Stop, notify: &Notify, signals: &mut StopSignals) -> Ended {
-    // Ends with this function.
+async fn serve(app: App, stop: &Stop, notify: &Notify, signals: &mut StopSignals, hangups: &mut Hangups) -> Ended {
+    let reload = app.reload();
+    let reloading = async {
+        loop {
+            hangups.next().await;
+            reload().await;
+        }
+    };
+    // Both end with this function.
     let telling = supervisor::tell(notify.clone(), Arc::clone(app.views()));
     let orphaned = app.orphaned();
     let running = app.run();
-    tokio::pin!(running, telling);
+    tokio::pin!(running, telling, reloading);
     tokio::select! {
         ended = &mut running => return ended,
         () = &mut telling => {}
+        () = &mut reloading => {}
         () = stop.token().cancelled() => {}
         () = orphaned => warn!("the process that stood in for this one is gone, stopping"),
         signal = signals.next() => info!(signal, "stopping; a second signal ends the process at once"),
@@ -107,14 +119,14 @@ async fn take_over(
     plugins: &Plugins,
     stop: &Stop,
     notify: &Notify,
-) -> anyhow::Result<(Loaded, App)> {
+) -> anyhow::Result<(LogLevels, App)> {
     let (mut predecessor, offer) =
         Predecessor::meet().context("--take-over is for `remora upgrade`; nobody hands over on standard input")?;
     let loaded = match checked(overrides, plugins) {
         Ok(loaded) => loaded,
         Err(error) => return Err(refuse(predecessor, error)),
     };
-    loaded.config.log.start()?;
+    let levels = loaded.config.log.start()?;
     info!(
         from = predecessor.version(),
         to = env!("CARGO_PKG_VERSION"),
@@ -140,7 +152,7 @@ async fn take_over(
     if let Err(error) = predecessor.serving() {
         warn!(%error, "the former process is gone");
     }
-    Ok((loaded, app))
+    Ok((levels, app))
 }
 
 /// What can be wrong with a configuration is found before anything changes.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `remora status`: what the admin pages say, in columns that fit a terminal.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 
 use crate::admin::{CallsView, CatalogView, Client, ConnectionsView, PublishedView};
@@ -51,6 +53,19 @@ fn head(status: &Status, out: &mut Page) {
     for note in &readiness.notes {
         out.line(format!("  note: {note}"));
     }
+    if let Some(reload) = &status.catalog.reload {
+        let keys = |what: &str, keys: &[String]| match keys.is_empty() {
+            true => String::new(),
+            false => format!("; {what}: {}", keys.join(" ")),
+        };
+        out.line(format!(
+            "  configuration: last read {} ago, {}{}{}",
+            span(now_s().saturating_sub(reload.at_s)),
+            reload.outcome.label(),
+            keys("waiting for a restart", &reload.restart),
+            keys("problems", &reload.problems),
+        ));
+    }
     let rows = status.catalog.registries.iter().flat_map(|r| {
         let state = match r.cause.is_empty() {
             true => format!("{} for {}", r.state, span(r.for_s)),
@@ -63,6 +78,13 @@ fn head(status: &Status, out: &mut Page) {
         rows
     });
     out.table("Registries", &["name", "registry", "doors", "state"], rows);
+}
+
+fn now_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 fn applications(catalog: &CatalogView, out: &mut Page) {

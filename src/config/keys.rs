@@ -9,7 +9,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 /// Line and column of each value by dotted key, e.g. `registries[1].name`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Keys(HashMap<String, (u64, u64)>);
 
 impl Keys {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! File, then environment, then command line.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -27,7 +29,7 @@ pub struct Overrides {
 }
 
 /// A configuration and where its values came from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The values.
     pub config: Config,
@@ -35,6 +37,16 @@ pub struct Loaded {
     /// Top-level key, the variable's name, the keys in its text.
     environment: Vec<(&'static str, String, Keys)>,
     flags: Vec<(&'static str, &'static str)>,
+    /// What it was read from, to read it again.
+    source: Option<Source>,
+}
+
+/// The command line and the environment, which stay what they are.
+#[derive(Clone, Debug)]
+struct Source {
+    overrides: Overrides,
+    environment: BTreeMap<String, String>,
+    path: Option<PathBuf>,
 }
 
 impl Loaded {
@@ -45,7 +57,30 @@ impl Loaded {
             file: None,
             environment: Vec::new(),
             flags: Vec::new(),
+            source: None,
         }
+    }
+
+    /// Reads file, environment and command line again; the latter two are as they were.
+    ///
+    /// # Errors
+    /// As [`load`]; a configuration made by a program gives itself.
+    pub fn again(&self) -> Result<Self, ConfigError> {
+        match &self.source {
+            Some(source) => load(&source.overrides, |name| source.environment.get(name).cloned()),
+            None => Ok(Self::of(self.config.clone())),
+        }
+    }
+
+    /// The same places with other values.
+    #[must_use]
+    pub fn with(&self, config: Config) -> Self {
+        Self { config, ..self.clone() }
+    }
+
+    /// The file that was read, if any.
+    pub fn path(&self) -> Option<&Path> {
+        self.source.as_ref()?.path.as_deref()
     }
 
     /// The name of the file that was read, if any.
@@ -101,6 +136,12 @@ impl Loaded {
 /// # Errors
 /// File, line, column, key, and what is allowed.
 pub fn load(overrides: &Overrides, environment: impl Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
+    let known = RefCell::new(BTreeMap::new());
+    let environment = |name: &str| {
+        let value = environment(name)?;
+        known.borrow_mut().insert(name.to_owned(), value.clone());
+        Some(value)
+    };
     let named = environment("REMORA_CONFIG")
         .filter(|name| !name.is_empty())
         .map(PathBuf::from);
@@ -111,6 +152,11 @@ pub fn load(overrides: &Overrides, environment: impl Fn(&str) -> Option<String>)
     };
     lay_environment(&mut loaded, environment)?;
     lay_flags(&mut loaded, overrides);
+    loaded.source = Some(Source {
+        overrides: overrides.clone(),
+        environment: known.into_inner(),
+        path: file,
+    });
     Ok(loaded)
 }
 
@@ -140,6 +186,7 @@ fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
         file: Some((file, keys)),
         environment: Vec::new(),
         flags: Vec::new(),
+        source: None,
     })
 }
 

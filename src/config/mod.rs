@@ -7,6 +7,7 @@
 mod access;
 mod check;
 mod data_dir;
+mod diff;
 mod doors;
 mod error;
 mod keys;
@@ -20,6 +21,7 @@ mod value;
 pub use access::Access;
 pub use check::{Checked, Note, Served, check, leave_out};
 pub use data_dir::{DataDir, data_dir};
+pub use diff::Changes;
 pub use doors::{DoorApplication, DubbodDoor, Facades, MeshDoor, SofaRegistryDoor, ZooKeeperDoor};
 pub use error::{ConfigError, Place};
 pub use load::{Loaded, Overrides, load};

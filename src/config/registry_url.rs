@@ -44,6 +44,19 @@ impl RegistryUrl {
         settings_of(settings).find(|(k, _)| *k == key).map(|(_, value)| value)
     }
 
+    /// As it was written, with its password: for another process of ours, never to be printed.
+    pub fn written(&self) -> String {
+        match self {
+            Self::Url {
+                scheme,
+                credentials: Some(credentials),
+                hosts,
+                path,
+            } => format!("{scheme}://{credentials}@{hosts}{path}"),
+            other => other.to_string(),
+        }
+    }
+
     /// `user:password`, for whoever speaks to the registry; never to be printed.
     pub fn credentials(&self) -> Option<&str> {
         match self {
@@ -192,6 +205,7 @@ mod tests {
         let url: RegistryUrl = "zookeeper://admin:s3cret@h1:2181/x".parse().unwrap();
         assert_eq!(url.to_string(), "zookeeper://admin:***@h1:2181/x");
         assert_eq!(format!("{url:?}"), "zookeeper://admin:***@h1:2181/x");
+        assert_eq!(url.written().parse::<RegistryUrl>().unwrap(), url);
         for wrong in [
             "zookeeper://admin:s3cret@h1",
             "zookeeper://admin:/s3cret@h1:2181",

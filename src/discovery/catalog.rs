@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use remora_registry::{LeaseId, Snapshot, Target, UnappliedRule};
+use remora_registry::{Farewell, LeaseId, Snapshot, Target, UnappliedRule};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -52,6 +52,8 @@ pub struct Catalog {
     /// Changes on their way to the call path; at most one per ingress port and change of it.
     pub(super) outbox: Mutex<VecDeque<IngressChange>>,
     next_lease: AtomicU64,
+    /// Asks the facades' connections to withdraw.
+    pub(super) farewell: Farewell,
 }
 
 /// What reaches out to other hosts; tests bring their own.
@@ -196,6 +198,7 @@ impl Catalog {
             ingress: Mutex::new(ingress),
             outbox: Mutex::new(outbox),
             next_lease: AtomicU64::new(1),
+            farewell: Farewell::default(),
             setup,
         });
         super::sync::start(&catalog, changes);
@@ -237,6 +240,31 @@ impl Catalog {
             all.spawn_on(async move { link.kept.withdraw_all(limit).await }, &self.runtime);
         }
         all.join_all().await.into_iter().sum()
+    }
+
+    /// Has applications' connections withdraw what stands in the registries in sessions of their own; returns when that is
+    /// done, or `limit` has passed, with how many were withdrawn since the last time. An application that comes to a later
+    /// Remora publishes anew.
+    pub async fn withdraw_own(&self, limit: std::time::Duration) -> usize {
+        let before = self.farewell.withdrawn();
+        let all = tokio::time::timeout(limit, self.farewell.say()).await;
+        let withdrawn = all.unwrap_or_else(|_| self.farewell.withdrawn());
+        withdrawn.saturating_sub(before)
+    }
+
+    /// Takes new settings over.
+    pub fn configure(&self, config: super::Config) {
+        self.setup.config.store(Arc::new(config));
+    }
+
+    /// Takes another range for further ingress ports over; ports in use stay.
+    pub fn set_ingress_range(&self, protocol: &str, range: crate::config::PortRange) {
+        lock(&self.ingress).set_range(protocol, range);
+    }
+
+    /// Addresses where this Remora listens from now on: never dialled because a registry said so.
+    pub fn is_ours(&self, addrs: &[SocketAddr]) {
+        self.state().policy.own_listeners.extend(addrs);
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -342,7 +370,8 @@ impl Catalog {
     /// Ends lists that nobody followed for the grace time, forgets documents that no list uses.
     pub(super) fn sweep(&self) {
         let mut state = self.state();
-        let (grace, restored) = (self.setup.config.follow_grace.0, self.setup.config.restored_grace.0);
+        let config = self.setup.config.load();
+        let (grace, restored) = (config.follow_grace.0, config.restored_grace.0);
         let is_over = |list: &List| {
             let grace = if list.is_restored { restored.max(grace) } else { grace };
             list.idle_since.is_some_and(|since| since.elapsed() >= grace)

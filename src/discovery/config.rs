@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use remora_registry::Ports;
 use serde::{Deserialize, Serialize};
 
@@ -101,8 +103,8 @@ pub struct Setup {
     pub protocols: Vec<ProtocolPorts>,
     /// Where this Remora listens besides ingress and egress (facades, admin): never dialled because a registry said so.
     pub own_listeners: Vec<SocketAddr>,
-    /// Key `discovery`.
-    pub config: Config,
+    /// Key `discovery`; replaced whole when it changes.
+    pub config: Arc<ArcSwap<Config>>,
     /// Where listening sockets come from.
     pub ports: Ports,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use remora_naming::metadata as document;
 use remora_registry::{
-    BoxFuture, Client, Discovery, Instance, LeaseId, LeaseInfo, Outward, PublishError, Registry, RegistryState,
+    BoxFuture, Client, Discovery, Instance, LeaseId, LeaseInfo, Outward, PublishError, Registry, RegistryState, Seat,
     Snapshot, Target, UnappliedRule,
 };
 use tokio::sync::watch;
@@ -70,7 +70,7 @@ impl Desk {
                 }
             }
         };
-        let limit = self.catalog.setup.config.metadata_timeout.0;
+        let limit = self.catalog.setup.config.load().metadata_timeout.0;
         tokio::time::timeout(limit, known).await.unwrap_or(None)
     }
 }
@@ -184,5 +184,9 @@ impl Discovery for Desk {
 
     fn rules_not_applied(&self, place: &str, rules: Vec<UnappliedRule>) {
         self.catalog.rules_not_applied(self.link.number, place, rules);
+    }
+
+    fn seat(&self) -> Seat {
+        self.catalog.farewell.seat()
     }
 }

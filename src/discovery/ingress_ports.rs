@@ -21,6 +21,7 @@ use super::config::ProtocolPorts;
 use super::disk::{self, Seal};
 use super::error::DiscoveryError;
 use super::ingress::{IngressChange, IngressListener};
+use crate::config::PortRange;
 
 /// The ingress table.
 pub(super) struct IngressPorts {
@@ -156,6 +157,13 @@ impl IngressPorts {
         let ingress = self.take_port(protocol, app_port)?;
         info!(protocol, app_port, ingress, "ingress port assigned");
         Ok(ingress)
+    }
+
+    /// Further ports come from `range` from now on; those assigned stay.
+    pub(super) fn set_range(&mut self, protocol: &str, range: PortRange) {
+        if let Some(ports) = self.protocols.iter_mut().find(|ports| &*ports.name == protocol) {
+            ports.settings.ingress_range = range;
+        }
     }
 
     /// Remembers the host that an assigned port is published with; true if it is another one than before, and the table is

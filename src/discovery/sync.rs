@@ -151,9 +151,20 @@ struct Feeder {
 impl Feeder {
     async fn run(mut self) {
         let mut lists = self.link.registry.follow(self.target.clone());
-        let mut probe = interval(self.catalog.setup.config.guard.probe_interval.0.max(MIN_INTERVAL));
-        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut probe = every(self.catalog.setup.config.load().guard.probe_interval.0);
         loop {
+            let wanted = self
+                .catalog
+                .setup
+                .config
+                .load()
+                .guard
+                .probe_interval
+                .0
+                .max(MIN_INTERVAL);
+            if probe.period() != wanted {
+                probe = every(wanted);
+            }
             let fresh = lists.borrow_and_update().clone();
             if let Some(fresh) = fresh
                 && self.fresh.as_ref().is_none_or(|f| !Arc::ptr_eq(f, &fresh))
@@ -173,7 +184,7 @@ impl Feeder {
     }
 
     async fn take_in(&mut self, fresh: Arc<Snapshot>) {
-        let config = &self.catalog.setup.config.guard;
+        let config = &self.catalog.setup.config.load_full().guard;
         let last = self.shown();
         let is_from_disk = last.as_ref().is_some_and(|s| s.source != fresh.source);
         let is_reconnect = is_from_disk || self.link.is_reconnected(config.after_reconnect.0);
@@ -300,10 +311,20 @@ async fn keep_house(catalog: Arc<Catalog>) {
     }
 }
 
-async fn resolve_names(catalog: Arc<Catalog>) {
-    let mut tick = interval(catalog.setup.config.resolve_interval.0.max(MIN_INTERVAL));
+/// Ticks, the first at once, and none more to make up for one that came late.
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut tick = interval(period.max(MIN_INTERVAL));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
+async fn resolve_names(catalog: Arc<Catalog>) {
+    let mut tick = every(catalog.setup.config.load().resolve_interval.0);
     loop {
+        let wanted = catalog.setup.config.load().resolve_interval.0.max(MIN_INTERVAL);
+        if tick.period() != wanted {
+            tick = every(wanted);
+        }
         tokio::select! {
             () = catalog.drain.cancelled() => return,
             _ = tick.tick() => {}
@@ -372,8 +393,8 @@ async fn watch_registry(catalog: Arc<Catalog>, link: Arc<Link>) {
 
 /// Writes the last known lists after they changed, not too often, and once more at the end.
 async fn keep_on_disk(catalog: Arc<Catalog>, link: Arc<Link>) {
-    let shortest = catalog.setup.config.snapshot_interval.0;
     loop {
+        let shortest = catalog.setup.config.load().snapshot_interval.0;
         let is_draining = tokio::select! {
             () = catalog.drain.cancelled() => true,
             () = link.changed.notified() => false,

@@ -63,7 +63,13 @@ pub(super) fn outward(
         .and_then(|p| p.parse().ok())
         .filter(|p| *p != 0);
     let port = bound.unwrap_or(instance.port);
-    let app_port = setup.config.app_ports.get(&instance.port).copied().unwrap_or(port);
+    let app_port = setup
+        .config
+        .load()
+        .app_ports
+        .get(&instance.port)
+        .copied()
+        .unwrap_or(port);
     if app_port == 0 {
         return Err(PublishError::NoIngress {
             protocol: instance.protocol.to_string(),

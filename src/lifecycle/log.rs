@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Registry, reload};
 
 /// Form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,20 +119,33 @@ impl<'de> Deserialize<'de> for LogConfig {
 }
 
 impl LogConfig {
-    /// Sends this process's events to standard error. Once per process.
+    /// Sends this process's events to standard error, and gives what changes their levels. Once per process.
     ///
     /// # Errors
     /// When something else did it before.
-    pub fn start(&self) -> Result<(), TryInitError> {
-        let registry = tracing_subscriber::registry().with(self.level.0.clone());
+    pub fn start(&self) -> Result<LogLevels, TryInitError> {
+        let (levels, handle) = reload::Layer::new(self.level.0.clone());
+        let registry = tracing_subscriber::registry().with(levels);
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         match self.format {
             LogFormat::Text => {
                 let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-                registry.with(lines.with_ansi(colour)).try_init()
+                registry.with(lines.with_ansi(colour)).try_init()?;
             }
-            LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+            LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
         }
+        Ok(LogLevels(handle))
+    }
+}
+
+/// Changes the levels of the events of this process.
+#[derive(Clone, Debug)]
+pub struct LogLevels(reload::Handle<Targets, Registry>);
+
+impl LogLevels {
+    /// From now on. `false` if the process logs no more.
+    pub fn set(&self, levels: &Verbosity) -> bool {
+        self.0.reload(levels.0.clone()).is_ok()
     }
 }
 

@@ -10,11 +10,11 @@ pub mod upgrade;
 
 use std::time::Duration;
 
-pub use log::{LogConfig, LogError, LogFormat, Verbosity};
+pub use log::{LogConfig, LogError, LogFormat, LogLevels, Verbosity};
 pub use notify::Notify;
 pub use readiness::{Readiness, ReadinessReport};
 use serde::{Deserialize, Serialize};
-pub use signals::StopSignals;
+pub use signals::{Hangups, StopSignals};
 pub use stop::{Stop, StopKind};
 
 use crate::config::Span;
@@ -30,6 +30,8 @@ pub struct Config {
     /// registry, and must find nobody gone before. Default 3s: lists arrive within milliseconds from ZooKeeper, within 1 s
     /// from SOFARegistry, and applications take a moment to act on them.
     pub withdraw_pause: Span,
+    /// Whether the configuration file is read again when it changes.
+    pub watch_config: bool,
 }
 
 impl Default for Config {
@@ -37,6 +39,7 @@ impl Default for Config {
         Self {
             drain_timeout: Span(Duration::from_secs(10)),
             withdraw_pause: Span(Duration::from_secs(3)),
+            watch_config: true,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Ready means: every door is open, no drain was asked for, and each registry is reachable or its lists are known from
 //! before. A registry that went away later does not make us unready: calls go on over the last known lists.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use remora_registry::RegistryState;
@@ -22,6 +23,10 @@ pub struct Readiness {
 struct Shared {
     registries: Mutex<Vec<Watched>>,
     doors_open: std::sync::atomic::AtomicBool,
+    /// Everything was withdrawn, and this process goes on serving until it is stopped.
+    leaving: std::sync::atomic::AtomicBool,
+    /// What else is wrong, by the part that said so.
+    notes: Mutex<BTreeMap<&'static str, String>>,
 }
 
 #[derive(Debug)]
@@ -73,6 +78,20 @@ impl Readiness {
         self.shared.doors_open.store(true, std::sync::atomic::Ordering::Release);
     }
 
+    /// All that leads here was withdrawn.
+    pub fn leaving(&self) {
+        self.shared.leaving.store(true, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Something that is wrong but does not make us unready; `None` when it is right again.
+    pub fn note(&self, part: &'static str, text: Option<String>) {
+        let mut notes = self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match text {
+            Some(text) => drop(notes.insert(part, text)),
+            None => drop(notes.remove(part)),
+        }
+    }
+
     /// How it stands now.
     pub fn report(&self) -> ReadinessReport {
         let mut reasons = Vec::new();
@@ -83,6 +102,17 @@ impl Readiness {
         if !self.shared.doors_open.load(std::sync::atomic::Ordering::Acquire) {
             reasons.push("starting".to_owned());
         }
+        if self.shared.leaving.load(std::sync::atomic::Ordering::Acquire) {
+            reasons.push("withdrawn".to_owned());
+        }
+        notes.extend(
+            self.shared
+                .notes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .values()
+                .cloned(),
+        );
         let mut registries = self.shared.registries.lock().unwrap_or_else(PoisonError::into_inner);
         for watched in registries.iter_mut() {
             let problem = match &*watched.state.borrow_and_update() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! SIGTERM and SIGINT: the first asks for a drain, the second ends the process at once.
+//! SIGTERM and SIGINT: the first asks for a drain, the second ends the process at once. SIGHUP asks for a reload.
 
 use std::io;
 
@@ -30,5 +30,24 @@ impl StopSignals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// SIGHUP, caught from the moment this is made.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Starts catching. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one; several at once are one. Cancel safe.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }

@@ -120,3 +120,12 @@ pub const PROCESS_OPEN_FDS: &str = "process_open_fds";
 pub const PROCESS_CPU: &str = "process_cpu_seconds";
 /// When the process started, in seconds since 1970.
 pub const PROCESS_START_TIME: &str = "process_start_time_seconds";
+
+// Configuration.
+
+/// Reloads of the configuration; label `outcome` (`unchanged`, `applied`, `refused`).
+pub const RELOADS: &str = "remora_reloads";
+/// 1 unless the configuration was refused when it was last read; what ran before it goes on.
+pub const CONFIG_VALID: &str = "remora_config_valid";
+/// Keys of the configuration whose new values wait for a restart or an upgrade.
+pub const CONFIG_WAITING: &str = "remora_config_keys_waiting";

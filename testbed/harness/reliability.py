@@ -29,6 +29,7 @@ MODULES = [
     "rel_driver",
     "rel_outage",
     "rel_security",
+    "rel_lifecycle",
 ]
 RESULTS = ROOT / "reliability"
 PAGE = ROOT / "RELIABILITY.md"

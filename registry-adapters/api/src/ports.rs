@@ -92,6 +92,13 @@ impl Ports {
         self.table().in_use.retain(|p| p.name != name || p.asked != addr);
     }
 
+    /// As [`forget`](Self::forget), for whatever of this scope was asked for at one of these addresses.
+    pub fn forget_at(&self, addrs: &[SocketAddr]) {
+        let scope = &*self.scope;
+        let is_gone = |port: &Port| port.name.starts_with(scope) && addrs.contains(&port.asked);
+        self.table().in_use.retain(|port| !is_gone(port));
+    }
+
     /// Second handles of all sockets in use, and of those that were handed over and not asked for yet.
     ///
     /// # Errors

@@ -76,7 +76,7 @@ impl Callbacks {
                 deadline,
             };
             let mut table = self.0.borrow_mut();
-            let max = worker.config.max_in_flight_per_connection;
+            let max = worker.config().max_in_flight_per_connection;
             let table = table.get_or_insert_with(|| Box::new(StreamTable::new(max, protocol.stream_id_bits())));
             table.go_on_at(text.next_id);
             if table.restore(StreamId(text.id), callback).is_ok() {

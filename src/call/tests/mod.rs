@@ -12,4 +12,5 @@ mod handover;
 mod liveness;
 mod peers;
 mod routing;
+mod settings;
 pub(super) mod wire;

@@ -71,7 +71,7 @@ impl Upstream {
             health: pool.health.clone(),
             pool: Rc::downgrade(pool),
             table: RefCell::new(StreamTable::new(
-                worker.config.max_in_flight_per_connection,
+                worker.config().max_in_flight_per_connection,
                 pool.protocol.stream_id_bits(),
             )),
             state: Cell::new(State::Connecting),
@@ -134,7 +134,7 @@ impl Upstream {
         };
         self.last_call.set(now);
         self.wire.send_frame(&*self.protocol, frame, id);
-        if self.wire.queued() > worker.config.write_pause.bytes() {
+        if self.wire.queued() > worker.config().write_pause.bytes() {
             from.wire.pause_for(&self.wire);
         }
         None
@@ -163,7 +163,7 @@ impl Upstream {
         if self.in_flight() == 0 {
             return;
         }
-        let longest = worker.config.default_timeout.0;
+        let longest = worker.config().default_timeout.0;
         let before = out.len();
         let is_abandoned =
             |call: &Call| call.from.is_closed() && now.saturating_duration_since(call.started) >= longest;
@@ -184,7 +184,7 @@ impl Upstream {
         }
         self.wire.check_stalls(now);
         let idle = now.saturating_duration_since(self.last_call.get());
-        if self.owner.is_none() && self.in_flight() == 0 && idle >= worker.config.idle_close.0 {
+        if self.owner.is_none() && self.in_flight() == 0 && idle >= worker.config().idle_close.0 {
             self.wire.close_when_flushed(CloseReason::Idle);
             return;
         }
@@ -251,7 +251,7 @@ impl Upstream {
         let now = Instant::now();
         match &others {
             Some(pool) => pool.is_refused_more(now),
-            None if self.health.eject(&worker.config, Cause::Connect, now) => self.wire.shard.ejections.inc(),
+            None if self.health.eject(&worker.config(), Cause::Connect, now) => self.wire.shard.ejections.inc(),
             None => {}
         }
         for call in calls {
@@ -276,7 +276,7 @@ impl Upstream {
             let cut = loop {
                 let next = self
                     .wire
-                    .next(&mut input, &*self.protocol, worker.config.max_frame.bytes());
+                    .next(&mut input, &*self.protocol, worker.config().max_frame.bytes());
                 match next {
                     Ok(Some(piece)) => self.take(worker, piece, now),
                     Ok(None) => break Ok(()),
@@ -312,7 +312,7 @@ impl Upstream {
                 FrameKind::Ignorable => self.wire.shard.drop_frame(Dropped::Ignorable),
             },
             Piece::TooLong(head, bytes) => {
-                let max = worker.config.max_frame.bytes();
+                let max = worker.config().max_frame.bytes();
                 self.wire.shard.drop_frame(Dropped::TooLong);
                 if head.kind == FrameKind::Reply {
                     if let Some(call) = self.take_call(worker, &head) {
@@ -396,7 +396,7 @@ async fn connect(worker: &Worker, addr: SocketAddr) -> Result<TcpStream, String>
     if listener::is_own(&worker.own_listeners.load(), addr) {
         return Err("is a listener of this Remora itself, calling it would be a loop".to_owned());
     }
-    let limit = worker.config.connect_timeout.0;
+    let limit = worker.config().connect_timeout.0;
     match timeout(limit, TcpStream::connect(addr)).await {
         Ok(Ok(stream)) => {
             listener::tune(&stream);

@@ -123,13 +123,13 @@ impl Pool {
     /// connection share its reads and writes; while the next is being opened, the others take more. Long requests have
     /// connections of their own, so that short ones do not wait behind them.
     pub(in crate::call) fn connection(self: &Rc<Self>, worker: &Rc<Worker>, lane: Lane) -> Rc<Upstream> {
-        let max_streams = worker.config.max_streams;
+        let max_streams = worker.config().max_streams;
         // A provider's requests must find back on the very connection, so an owner has one.
         let lane = if self.owner.is_some() { Lane::Short } else { lane };
         if let Some(roomy) = self.find(|c| c.takes(lane) && c.in_flight() < max_streams) {
             return roomy;
         }
-        if self.may_open(&worker.config, lane) {
+        if self.may_open(&worker.config(), lane) {
             let opened = self.open(worker, lane);
             return self.least(|c| c.takes(lane)).unwrap_or(opened);
         }

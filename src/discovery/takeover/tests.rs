@@ -16,7 +16,7 @@ fn setup() -> Setup {
             ingress_range: PortRange { first: 1, last: 1 },
         }],
         own_listeners: vec![],
-        config: Config::default(),
+        config: Arc::default(),
         ports: remora_registry::Ports::default(),
     }
 }
@@ -47,7 +47,7 @@ fn the_host_that_the_application_registered_is_kept_unless_nobody_can_dial_it() 
 
 #[test]
 fn the_applications_own_port_may_stand_in_bind_port_or_in_the_configuration() {
-    let mut setup = setup();
+    let setup = setup();
     assert_eq!(
         own(&setup, &provider("10.0.0.5", 31999, "bind.port=20880")).unwrap().1,
         20880
@@ -56,7 +56,11 @@ fn the_applications_own_port_may_stand_in_bind_port_or_in_the_configuration() {
         own(&setup, &provider("10.0.0.5", 31999, "bind.port=soon")).unwrap().1,
         31999
     );
-    setup.config.app_ports.insert(31999, 3260);
+    let app_ports = [(31999, 3260)].into();
+    setup.config.store(Arc::new(Config {
+        app_ports,
+        ..Config::default()
+    }));
     assert_eq!(own(&setup, &provider("10.0.0.5", 31999, "")).unwrap().1, 3260);
 }
 

@@ -90,7 +90,7 @@ async fn a_revision_without_metadata_makes_nobody_wait_twice() {
     until(&mut nodes, |l| l.instances.len() == 1).await;
     let began = tokio::time::Instant::now();
     assert!(house.desk.inward_metadata("demo", "r1").await.is_none());
-    let limit = house.catalog.setup.config.metadata_timeout.0;
+    let limit = house.catalog.setup.config.load().metadata_timeout.0;
     assert!(began.elapsed() < limit, "told as soon as two more attempts failed");
     let again = tokio::time::Instant::now();
     assert!(house.desk.inward_metadata("demo", "r1").await.is_none());

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::PortRange;
 use crate::discovery::ingress::IngressChange;
 use crate::discovery::test_support::{Scripted, app, application_node, provider, service, url};
-use crate::discovery::{Catalog, Config, Desk, Egress, MetadataError, ProtocolPorts, Setup, Tools};
+use crate::discovery::{Catalog, Desk, Egress, MetadataError, ProtocolPorts, Setup, Tools};
 use crate::metrics::DiscoveryMetrics;
 
 mod applications;
@@ -57,7 +57,7 @@ fn open(registry: Arc<Scripted>, data_dir: Option<&Path>, advertise: Option<IpAd
             },
         }],
         own_listeners: vec!["127.0.0.1:15020".parse().unwrap()],
-        config: Config::default(),
+        config: Arc::default(),
         ports: remora_registry::Ports::default(),
     };
     let metrics = DiscoveryMetrics::new(&mut prometheus_client::registry::Registry::default());

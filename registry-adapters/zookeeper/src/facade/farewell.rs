@@ -16,7 +16,8 @@ use tracing::{info, warn};
 use super::door::Door;
 use super::learn::Learning;
 use super::sent::Then;
-use crate::wire::{ErrorCode, Request, Text};
+use crate::wire::request::Create;
+use crate::wire::{ErrorCode, OpCode, Reply, Request, RequestHeader, Stat, Text};
 
 /// How far a connection's farewell is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +96,29 @@ impl Door {
             info!(registry = "zookeeper", path = registry_path, "withdrawn, Remora leaves");
             self.take_back(&own);
         }
+    }
+
+    /// Whether nothing may lead here any more.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.farewell != Farewell::NotAsked && !self.shared.config.keeps_publications
+    }
+
+    /// What an application publishes now would be the last thing to call when Remora is gone. It is told that all is well,
+    /// and publishes anew with the next Remora.
+    pub(super) fn keep_out(&mut self, head: RequestHeader, create: &Create) {
+        self.shared.withdrawn.remember(self.state.session);
+        let path = create.path.clone();
+        let reply = match create.op {
+            OpCode::Create2 => Reply::Created2 {
+                path,
+                stat: Stat {
+                    ephemeral_owner: self.state.session,
+                    ..Stat::default()
+                },
+            },
+            _ => Reply::Created { path },
+        };
+        self.answer(head, &reply);
     }
 
     /// Whether an application takes back what the farewell took away before: for it, that works.

@@ -101,6 +101,8 @@ impl Door {
         for _ in 0..STEPS_AT_ONCE {
             let Some(step) = self.guard.take_due(now) else { return };
             match step {
+                // What goes because Remora does is not made again.
+                _ if self.is_leaving() => {}
                 // A watch where nothing is would tell the application of its own next create.
                 Step::Look(path) if self.may_be_going() => self.guard.add(now + SHORT_PAUSE, Step::Look(path)),
                 Step::Look(path) if self.state.names.standing_at(&path).is_some() => self.ask_for(path, true),

@@ -50,6 +50,7 @@ impl Door {
         name: &str,
     ) {
         match self.outward_create(&create, path, dir, name) {
+            Ok(_) if self.is_leaving() => self.keep_out(head, &create),
             Ok(create) => {
                 let place = self.place();
                 let then = Then::Create {

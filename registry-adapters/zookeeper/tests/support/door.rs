@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use remora_naming::{application, dubbo_url, sofa};
 use remora_registry::{
-    BoxFuture, Client as Library, Discovery, Facade, Instance, LeaseId, LeaseInfo, Outward, Params, PublishError,
-    RegistryState, Snapshot, Source, Target, UnappliedRule,
+    BoxFuture, Client as Library, Discovery, Facade, Farewell, Instance, LeaseId, LeaseInfo, Outward, Params,
+    PublishError, RegistryState, Seat, Snapshot, Source, Target, UnappliedRule,
 };
 use remora_zookeeper::backend::{Backend, BackendError, Duplex, Embedded};
 use remora_zookeeper::embedded::{Options, Server};
@@ -33,6 +33,8 @@ pub struct Script {
     pub reach: Mutex<Option<watch::Sender<RegistryState>>>,
     /// Why the registry behind can hold nothing.
     pub holds_nothing: Mutex<Option<String>>,
+    /// Asks for the withdrawal of everything.
+    pub farewell: Farewell,
 }
 
 pub const EGRESS: (&str, u16) = ("2130706433", 20882);
@@ -194,6 +196,10 @@ impl Discovery for Script {
     fn rules_not_applied(&self, place: &str, rules: Vec<UnappliedRule>) {
         self.rules.lock().unwrap().insert(place.to_owned(), rules);
     }
+
+    fn seat(&self) -> Seat {
+        self.farewell.seat()
+    }
 }
 
 fn at_egress(instance: &Instance, host: &str) -> Instance {
@@ -346,8 +352,23 @@ impl Door {
     }
 
     pub fn open_with(backend: Arc<dyn Backend>, script: &Arc<Script>, config: Config) -> Self {
+        Self::serve(backend, script, config, |facade| facade)
+    }
+
+    /// One that knows what the one before it wrote down in `dir`.
+    pub fn open_in(dir: &std::path::Path, backend: Arc<dyn Backend>, script: &Arc<Script>) -> Self {
+        Self::serve(backend, script, Config::default(), |facade| facade.remember_in(dir))
+    }
+
+    fn serve(
+        backend: Arc<dyn Backend>,
+        script: &Arc<Script>,
+        config: Config,
+        finish: impl FnOnce(ZookeeperFacade) -> ZookeeperFacade,
+    ) -> Self {
         let listen = ([127, 0, 0, 1], 0).into();
         let facade = ZookeeperFacade::bind(Config { listen, ..config }, backend, "default").unwrap();
+        let facade = finish(facade);
         let (addr, stats) = (facade.local_addr(), facade.stats());
         let drain = CancellationToken::new();
         let discovery: Arc<dyn Discovery> = Arc::<Script>::clone(script);

@@ -105,7 +105,8 @@ impl Upstream {
         if is_connected != wire.is_connected() {
             return None;
         }
-        let mut table = StreamTable::new(worker.config.max_in_flight_per_connection, protocol.stream_id_bits());
+        let max_in_flight = worker.config().max_in_flight_per_connection;
+        let mut table = StreamTable::new(max_in_flight, protocol.stream_id_bits());
         table.go_on_at(text.next_id);
         let mut refused = Vec::new();
         for (call, bytes) in frozen.calls {

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Out of the registries before out of the world: what leads here is withdrawn, consumers get time to hear of it, and the
+//! calls that they have made come to their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::info;
+
+use super::SharedCall;
+use crate::admin::LeftView;
+use crate::discovery::Catalog;
+use crate::lifecycle::{self, Readiness, StopKind};
+use crate::metrics::call::Side;
+
+/// Takes Remora out of the registries.
+pub(super) struct Leave {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) call: SharedCall,
+    pub(super) readiness: Readiness,
+    pub(super) config: Arc<ArcSwap<lifecycle::Config>>,
+}
+
+impl Leave {
+    /// Withdraws what this kind of stop withdraws, and goes on serving for a while if there was anything; gives how much it
+    /// was. Again it does what is left to do.
+    pub(super) async fn withdraw(&self, kind: StopKind) -> usize {
+        let limit = WITHDRAW_TIMEOUT.min(self.config.load().drain_timeout.0);
+        let kept = self.catalog.withdraw_kept(limit);
+        let withdrawn = match kind {
+            StopKind::Restart => kept.await,
+            StopKind::ForGood => {
+                let (kept, own) = tokio::join!(kept, self.catalog.withdraw_own(limit));
+                kept + own
+            }
+        };
+        if withdrawn > 0 {
+            let pause = self.config.load().withdraw_pause.0;
+            info!(withdrawn, pause = ?pause, "withdrawn; served on until consumers have heard of it");
+            sleep(pause).await;
+        }
+        withdrawn
+    }
+
+    /// The whole way out, while everything goes on being served: for whoever ends an application that is called through here.
+    pub(super) async fn go(&self) -> LeftView {
+        self.readiness.leaving();
+        let withdrawn = self.withdraw(StopKind::ForGood).await as u64;
+        let deadline = Instant::now() + self.config.load().drain_timeout.0;
+        let mut in_flight = self.in_flight().await;
+        while in_flight > 0 && Instant::now() < deadline {
+            sleep_until((Instant::now() + LOOK_EVERY).min(deadline)).await;
+            in_flight = self.in_flight().await;
+        }
+        info!(withdrawn, in_flight, "nothing leads here any more");
+        LeftView { withdrawn, in_flight }
+    }
+
+    /// Calls of other hosts that applications here are working on.
+    async fn in_flight(&self) -> u64 {
+        let call = self.call.lock().await;
+        let Some(call) = &*call else { return 0 };
+        // A worker that does not answer has calls, as far as we know.
+        match timeout(WITHDRAW_TIMEOUT, call.connections()).await {
+            Ok(all) => all
+                .iter()
+                .filter(|c| c.side == Side::Ingress && c.direction == "downstream")
+                .map(|c| c.in_flight as u64)
+                .sum(),
+            Err(_) => 1,
+        }
+    }
+}
+
+/// A registry that is there answers in milliseconds; calls in flight must not wait long for one that hangs.
+const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
