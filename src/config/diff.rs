@@ -32,9 +32,10 @@ impl Changes {
             }
         }
         // Shown without its password, which may be all that changed.
+        let is_other = now.registry != wanted.registry;
         for (key, differs) in [
-            ("registry", now.registry != wanted.registry),
-            ("registries", !same_registries(now, wanted)),
+            ("registry", is_other),
+            ("registries", !is_other && !same_registries(now, wanted)),
         ] {
             if differs && !changes.restart.iter().any(|known| known == key) {
                 changes.restart.push(key.to_owned());

@@ -11,7 +11,7 @@ import time
 
 from harness.net import inside
 from harness.procs import wait_for
-from harness.zk import ZkError
+from harness.zk import Client, ZkError
 
 from .place import ADMIN, PATIENCE, Place, as_user, dial, exchange, heard, pause
 
@@ -320,7 +320,9 @@ def four_letters(settings, network, name):
 
 def _watchers(place, count):
     for _ in range(count):
-        session = place.zookeeper(2181)
+        # It is not kept alive, so it cannot be closed in good order later.
+        session = Client(place.here, "127.0.0.1", 2181)
+        place.serve(session._socket)
         for node in range(10):
             path = f"/nobody-{node}".encode()
             try:
