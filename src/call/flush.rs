@@ -6,12 +6,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
 use super::wire::Wire;
+use super::write_buffer::WriteBuffer;
 
 /// The wires of one worker that have something to write.
 #[derive(Debug, Default)]
@@ -55,3 +60,17 @@ impl Flusher {
         Poll::Pending
     }
 }
+
+/// Hands what waits to the socket, in one call.
+pub(super) fn poll_write(stream: &mut TcpStream, out: &WriteBuffer, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let count = out.slices(&mut slices);
+    let stream = Pin::new(stream);
+    match &slices[..count] {
+        [one] => stream.poll_write(cx, one),
+        several => stream.poll_write_vectored(cx, several),
+    }
+}
+
+/// Slices handed to one vectored write.
+const SLICES_MAX: usize = 32;

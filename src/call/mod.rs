@@ -13,6 +13,7 @@
 mod balancer;
 mod callback;
 mod clock;
+mod close_reason;
 mod config;
 mod connection;
 mod dispatch;

@@ -7,8 +7,6 @@ pub(super) mod handover;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,16 +14,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use remora_protocol::{DecodeError, Frame, Protocol, StreamId};
-use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+pub(super) use super::close_reason::CloseReason;
 use super::config::Config;
-use super::flush::Flusher;
+use super::flush::{Flusher, poll_write};
 use super::frame_reader::{FrameReader, Input, Piece};
 use super::kept::Kept;
 use super::write_buffer::{BufferStore, WriteBuffer};
-use crate::metrics::call::{CLOSE_REASONS, CallShard};
+use crate::metrics::call::CallShard;
 
 /// What all connections of one worker share.
 #[derive(Debug)]
@@ -485,60 +483,9 @@ impl Wire {
     }
 }
 
-fn poll_write(stream: &mut TcpStream, out: &WriteBuffer, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-    let count = out.slices(&mut slices);
-    let stream = Pin::new(stream);
-    match &slices[..count] {
-        [one] => stream.poll_write(cx, one),
-        several => stream.poll_write_vectored(cx, several),
-    }
-}
-
 /// Reads of one connection in one turn before others have theirs; 64 KiB each.
 const TURN_READS: u32 = 4;
 /// Bytes after which is not waited for the end of the turn.
 const FLUSH_EARLY: usize = 64 << 10;
-/// Slices handed to one vectored write.
-const SLICES_MAX: usize = 32;
 /// Bytes that a frame must grow by within `frame_stall`: 34 bytes a second with the default, less than any real link has.
 const FRAME_PROGRESS: u64 = 1024;
-
-/// Why a connection was closed; a metric label and a log field. The labels are `CLOSE_REASONS`, in the same order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CloseReason {
-    /// The peer closed it.
-    PeerClosed,
-    /// A read or write failed.
-    Broken,
-    /// No connection came about.
-    ConnectFailed,
-    /// The first bytes were not of the protocol.
-    NotTheProtocol,
-    /// A later frame was malformed.
-    BadFrame,
-    /// The peer took nothing for too long.
-    WriteStalled,
-    /// The peer took too little: too much was waiting.
-    WriteCap,
-    /// A frame began and did not go on.
-    FrameStalled,
-    /// The peer answered no probe.
-    HeartbeatMissed,
-    /// No call for a long time.
-    Idle,
-    /// Its instance is gone from the routes, or its owner is.
-    Retired,
-    /// Remora stops.
-    Drained,
-}
-
-impl CloseReason {
-    pub(super) fn index(self) -> usize {
-        self as usize
-    }
-
-    pub(super) fn label(self) -> &'static str {
-        CLOSE_REASONS.get(self.index()).copied().unwrap_or("other")
-    }
-}
