@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::handover::{Control, Former, FormerCalls, parcels, parts as parts_of};
 use super::run::Running;
 use crate::call::{Frozen, into_parts};
-use crate::lifecycle::upgrade::{Answer, Parcel, Request, Successor, Supervisor, UpgradeError};
+use crate::lifecycle::upgrade::{Answer, Parcel, Request, Successor, Supervisor, UpgradeError, adopt_orphans};
 
 /// How a proxy ended its work.
 #[derive(Debug)]
@@ -227,7 +227,10 @@ async fn give(
     let ends = match stand_in {
         StandIn::Told => Ok((None, None)),
         StandIn::Supervised(supervisor) => supervisor.hand_on().map(|theirs| (Some(theirs), None)),
-        StandIn::Stays => UnixStream::pair().map(|(ours, theirs)| (Some(theirs), Some(ours))),
+        // Before it serves: it may hand over in turn, and end, long before this process is done.
+        StandIn::Stays => {
+            adopt_orphans().and_then(|()| UnixStream::pair().map(|(ours, theirs)| (Some(theirs), Some(ours))))
+        }
     };
     let (theirs, ours) = match ends {
         Ok(ends) => ends,

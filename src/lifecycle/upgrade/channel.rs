@@ -21,7 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv,
     recvmsg, sendmsg,
 };
 
@@ -204,6 +204,15 @@ impl Channel {
             bytes,
             fds,
         })
+    }
+
+    /// Whether a letter has begun to arrive, or the other end is closed: [`receive`](Self::receive) has something to say.
+    pub(super) fn has_arrived(&self) -> bool {
+        let mut byte = [0];
+        match recv(&self.socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok(_) => true,
+            Err(error) => error != rustix::io::Errno::AGAIN && error != rustix::io::Errno::INTR,
+        }
     }
 
     /// The socket, to be handed on.

@@ -36,7 +36,7 @@ pub use message::{Kind, Parcel};
 pub use predecessor::{Offer, Predecessor};
 pub use request::{Answer, Request, RequestError, Requests, ask};
 pub use successor::{Binary, Successor};
-pub use supervise::{Supervisor, become_supervisor, end_child, supervise};
+pub use supervise::{Supervisor, adopt_orphans, become_supervisor, end_child, supervise};
 
 /// Why an upgrade did not come about. The old process serves on.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@
 //! on, and ends when and how the serving one ends. It runs `remora supervise` in its own place then, and holds nothing.
 //! Further upgrades tell it who serves.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -13,6 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, set_child_subreaper, wait};
 use tokio::signal::unix::{Signal as Caught, SignalKind, signal};
 use tracing::warn;
@@ -100,22 +102,25 @@ pub fn end_child(pid: u32) -> io::Result<()> {
 /// No signal can be caught, or `pid` is none.
 pub async fn supervise(pid: u32) -> io::Result<ExitCode> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidInput, "no process id");
-    let mut serving = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(wrong)?;
+    let serving = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(wrong)?;
     let socket: OwnedFd = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned()?;
-    let mut channel = Channel::new(UnixStream::from(socket));
-    // A successor's child becomes ours when its parent ends.
-    set_child_subreaper(Some(rustix::process::getpid()))?;
+    adopt_orphans()?;
     let mut children = signal(SignalKind::child())?;
     let mut passed_on = Passed::catch()?;
+    let mut watch = Watch::new(Channel::new(UnixStream::from(socket)), serving);
     loop {
-        if let Some(status) = reap(&mut channel, &mut serving) {
-            return Ok(exit_code(status));
+        if let Some(code) = watch.look() {
+            return Ok(code);
         }
         tokio::select! {
             _ = children.recv() => {}
             which = passed_on.next() => {
-                if let Err(error) = kill_process(serving, which) {
-                    warn!(pid = serving.as_raw_nonzero().get(), %error, "a signal could not be passed on");
+                // Whom it is meant for may have changed.
+                if let Some(code) = watch.look() {
+                    return Ok(code);
+                }
+                if let Err(error) = kill_process(watch.serving, which) {
+                    warn!(pid = watch.serving.as_raw_nonzero().get(), %error, "a signal could not be passed on");
                 }
             }
             () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -123,23 +128,78 @@ pub async fn supervise(pid: u32) -> io::Result<ExitCode> {
     }
 }
 
-/// Takes in who has ended; gives how the serving process did, if it has and nobody took over from it.
-fn reap(channel: &mut Channel, serving: &mut Pid) -> Option<WaitStatus> {
-    let mut ended = Vec::new();
-    while let Ok(Some(one)) = wait(WaitOptions::NOHANG) {
-        ended.push(one);
-    }
-    // It tells who takes over before it ends.
-    while let Ok(letter) = channel.receive(Instant::now() + AT_ONCE) {
-        let told = letter.read::<Serves>().ok().and_then(|told| Pid::from_raw(told.pid));
-        if let (Some(Kind::Serves), Some(pid)) = (Kind::of(letter.kind), told) {
-            *serving = pid;
+/// Makes processes ours whose parent ends: those who take over from the one that serves. Holds over an `exec`.
+///
+/// # Errors
+/// The system's.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// Who serves, and who has ended.
+pub(super) struct Watch {
+    channel: Channel,
+    is_closed: bool,
+    serving: Pid,
+    ended: VecDeque<(Pid, ExitCode)>,
+}
+
+impl Watch {
+    pub(super) fn new(channel: Channel, serving: Pid) -> Self {
+        Self {
+            channel,
+            is_closed: false,
+            serving,
+            ended: VecDeque::new(),
         }
     }
-    ended
-        .into_iter()
-        .find(|(pid, _)| pid == serving)
-        .map(|(_, status)| status)
+
+    /// Takes in who has ended and who took over; gives how the serving process ended, if it has.
+    fn look(&mut self) -> Option<ExitCode> {
+        let is_alone = loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => self.has_ended(pid, exit_code(status)),
+                Ok(None) => break false,
+                Err(Errno::INTR) => {}
+                Err(_) => break true,
+            }
+        };
+        self.hear();
+        match self.verdict() {
+            None if is_alone => {
+                warn!(pid = self.serving.as_raw_nonzero().get(), "nobody serves any more");
+                Some(ExitCode::FAILURE)
+            }
+            verdict => verdict,
+        }
+    }
+
+    pub(super) fn has_ended(&mut self, pid: Pid, code: ExitCode) {
+        if self.ended.len() == ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((pid, code));
+    }
+
+    /// Who takes over is told by the one who ends, before it does: after an end, the letter about it has arrived.
+    pub(super) fn hear(&mut self) {
+        while !self.is_closed && self.channel.has_arrived() {
+            match self.channel.receive(Instant::now() + LETTER_WAIT) {
+                Ok(letter) => {
+                    let told = letter.read::<Serves>().ok().and_then(|told| Pid::from_raw(told.pid));
+                    if let (Some(Kind::Serves), Some(pid)) = (Kind::of(letter.kind), told) {
+                        self.serving = pid;
+                    }
+                }
+                Err(_) => self.is_closed = true,
+            }
+        }
+    }
+
+    pub(super) fn verdict(&self) -> Option<ExitCode> {
+        let of_serving = |(pid, _): &&(Pid, ExitCode)| *pid == self.serving;
+        self.ended.iter().rev().find(of_serving).map(|(_, code)| *code)
+    }
 }
 
 fn exit_code(status: WaitStatus) -> ExitCode {
@@ -177,7 +237,9 @@ impl Passed {
 }
 
 const SEND_WAIT: Duration = Duration::from_secs(5);
-/// Long enough for a letter that has arrived.
-const AT_ONCE: Duration = Duration::from_millis(2);
+/// For the rest of a letter that has begun.
+const LETTER_WAIT: Duration = Duration::from_secs(1);
+/// An end may be known before the letter that says who it was.
+const ENDED_MAX: usize = 16;
 /// A child that ended before its signal could be caught.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

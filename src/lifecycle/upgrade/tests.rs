@@ -5,10 +5,14 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
+
 use super::channel::{Channel, ChannelError, FDS_MAX, Letter, TEXT_MAX};
-use super::message::Kind;
+use super::message::{Kind, Serves};
+use super::supervise::Watch;
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(5)
@@ -114,4 +118,32 @@ fn silence_ends_at_the_deadline() {
     let (_one, mut other) = pair();
     let error = other.receive(Instant::now() + Duration::from_millis(30)).unwrap_err();
     assert_eq!(error.reason(), "late");
+}
+
+#[test]
+fn an_end_is_the_end_of_who_served_last_in_whatever_order_it_is_learned() {
+    let pid = |raw| Pid::from_raw(raw).unwrap();
+    let [first, second, third] = [11, 12, 13].map(pid);
+    let serves = |pid: Pid| {
+        let pid = pid.as_raw_nonzero().get();
+        Letter::new(Kind::Serves, &Serves { pid }).unwrap()
+    };
+    let (mut serving, ours) = pair();
+    let mut watch = Watch::new(ours, first);
+    // Both have said who goes on before they ended; nobody looked for a while.
+    serving.send(&serves(second), soon()).unwrap();
+    serving.send(&serves(third), soon()).unwrap();
+    watch.has_ended(first, ExitCode::SUCCESS);
+    watch.has_ended(second, ExitCode::SUCCESS);
+    watch.hear();
+    assert!(watch.verdict().is_none(), "the third one serves");
+    // One that ended as soon as it served, before anybody said that it did.
+    let fourth = pid(14);
+    watch.has_ended(fourth, ExitCode::from(3));
+    watch.hear();
+    assert!(watch.verdict().is_none(), "the third one serves");
+    serving.send(&serves(fourth), soon()).unwrap();
+    drop(serving);
+    watch.hear();
+    assert_eq!(watch.verdict(), Some(ExitCode::from(3)));
 }
