@@ -92,3 +92,14 @@ fn what_cannot_take_over_changes_nothing() {
     load.advance(50);
     site.end(load);
 }
+
+#[test]
+fn what_was_withdrawn_is_not_published_again_by_an_upgrade() {
+    let site = Site::start();
+    let before = site.serving();
+    let withdrawn = site.ask("withdraw", &[]);
+    assert!(withdrawn.status.success(), "{withdrawn:?}");
+    let said = site.upgrade_fails(&[]);
+    assert!(said.contains("withdrawn for good"), "{said}");
+    assert_eq!(site.serving(), before);
+}

@@ -34,7 +34,7 @@ pub(super) struct Running {
     /// What a new process runs.
     pub(super) binary: Option<Binary>,
     stop: Stop,
-    leave: Arc<Leave>,
+    pub(super) leave: Arc<Leave>,
     reloader: Arc<Reloader>,
     call: SharedCall,
     registries: Vec<OpenRegistry>,

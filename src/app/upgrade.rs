@@ -91,6 +91,11 @@ pub(super) async fn attempt(running: Running, request: Request) -> Result<Handed
 /// Nothing changes here.
 async fn prepare(running: &Running, binary: Option<PathBuf>) -> Result<Successor, UpgradeError> {
     let own = |cause: String| UpgradeError::Own { cause };
+    if running.leave.readiness.is_leaving() {
+        let why =
+            "what led here was withdrawn for good, and a new process would publish it again; stop and start instead";
+        return Err(own(why.into()));
+    }
     let left = running.catalog.withdrawals();
     if left > 0 {
         let why = "withdrawals are still to be done, which need a registry that answers";

@@ -83,6 +83,11 @@ impl Readiness {
         self.shared.leaving.store(true, std::sync::atomic::Ordering::Release);
     }
 
+    /// Whether it was.
+    pub fn is_leaving(&self) -> bool {
+        self.shared.leaving.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// Something that is wrong but does not make us unready; `None` when it is right again.
     pub fn note(&self, part: &'static str, text: Option<String>) {
         let mut notes = self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,7 +107,7 @@ impl Readiness {
         if !self.shared.doors_open.load(std::sync::atomic::Ordering::Acquire) {
             reasons.push("starting".to_owned());
         }
-        if self.shared.leaving.load(std::sync::atomic::Ordering::Acquire) {
+        if self.is_leaving() {
             reasons.push("withdrawn".to_owned());
         }
         notes.extend(
