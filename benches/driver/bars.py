@@ -70,7 +70,7 @@ def resident(kept, protocol):
 
 def latency(kept, protocol):
     table, bars = Table(kept.rows(protocol)), []
-    for case in ("open-1000", "open-10000"):
+    for case in ("open-1000", "open-10000", "awake-1000", "awake-10000"):
         for hops in HOPS:
             for quantile in ("p50", "p99"):
                 ours, theirs = (table.added(case, f"{name}-{hops}", quantile) for name in ("remora", "haproxy"))

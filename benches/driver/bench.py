@@ -5,6 +5,7 @@ import itertools
 
 from harness.procs import Failed, Proc
 
+from .awake import Awake
 from .machine import LOAD, LOAD_CORE, PROXY_CORE, busy_seconds, free_port
 from .proc import cpu_seconds
 
@@ -77,15 +78,19 @@ class Run:
     def load(self, what, to, protocol, watch=(), timeout=120, **options):
         return self.end_load(self.begin_load(what, to, protocol, watch, **options), timeout)
 
-    def calls(self, path, **options):
-        """Measured calls on a path, with the share of either core that others took meanwhile."""
+    def calls(self, path, awake=False, **options):
+        """Measured calls on a path, with the share of either core that others took meanwhile. `awake`: no core sleeps."""
+        with Awake(awake) as spinners:
+            return self._calls(path, spinners, options)
+
+    def _calls(self, path, spinners, options):
         watch = [(path.key, path.pids)] if path.pids else []
         proc = self.begin_load("calls", path.target, path.protocol, watch, **options)
         try:
             proc.event("begin", 60)
-            before = self._core_times(proc)
+            before = self._core_times(proc, spinners)
             proc.event("end", 60 + float(options.get("seconds", 3)))
-            load, proxies = (now - then for now, then in zip(self._core_times(proc), before))
+            load, proxies = (now - then for now, then in zip(self._core_times(proc, spinners), before))
             result = self.end_load(proc, 60)
         except Failed:
             self.stop(proc)
@@ -95,7 +100,8 @@ class Run:
         result["foreign_load"] = max(0.0, load / result["seconds"] - result["own_cpu"])
         return result
 
-    def _core_times(self, load):
+    def _core_times(self, load, spinners):
         """Seconds that were taken of the load's core, but by what stands there besides this load, and of the proxies'."""
         beside = [proc for proc in self._procs if proc.host is LOAD and proc is not load and proc.is_alive()]
-        return busy_seconds(LOAD_CORE) - sum(cpu_seconds(proc.pid) for proc in beside), busy_seconds(PROXY_CORE)
+        known = sum(cpu_seconds(proc.pid) for proc in beside) + spinners.seconds(LOAD_CORE)
+        return busy_seconds(LOAD_CORE) - known, busy_seconds(PROXY_CORE) - spinners.seconds(PROXY_CORE)

@@ -23,7 +23,7 @@ BARS = {
     5: (["calls"], ["pp-128", "mux-1k"], ["remora", "haproxy"]),
     6: (["calls"], ["open-1000"], ["remora", "haproxy"]),
     7: (["memory"], [], ["remora"]),
-    8: (["calls"], ["open-1000", "open-10000"], ["remora", "haproxy"]),
+    8: (["calls"], ["open-1000", "open-10000", "awake-1000", "awake-10000"], ["remora", "haproxy"]),
     9: (["allocations"], [], []),
     10: (["neighbours"], [], ["remora"]),
     11: (["churn"], [], []),

@@ -10,6 +10,8 @@ CASES = {
     "mux-1k": {**MUX, "payload": 1024},
     "open-1000": {"connections": 64, "rate": 1000, "payload": 1024},
     "open-10000": {"connections": 64, "rate": 10000, "payload": 1024},
+    "awake-1000": {"connections": 64, "rate": 1000, "payload": 1024, "awake": True},
+    "awake-10000": {"connections": 64, "rate": 10000, "payload": 1024, "awake": True},
 }
 CASE_TITLES = {
     "pp-128": "64 connections, 1 call outstanding on each, 128 B",
@@ -17,11 +19,13 @@ CASE_TITLES = {
     "mux-1k": "8 connections, 32 calls outstanding on each, 1 KiB",
     "open-1000": "1,000 calls/s, 64 connections, 1 KiB",
     "open-10000": "10,000 calls/s, 64 connections, 1 KiB",
+    "awake-1000": "1,000 calls/s, 64 connections, 1 KiB, cores kept from sleeping",
+    "awake-10000": "10,000 calls/s, 64 connections, 1 KiB, cores kept from sleeping",
 }
 
 
 # Paths of a case, where they are not all: what cannot carry a rate has no latency at it.
-CASE_PATHS = {"open-10000": ("direct", "remora", "haproxy", "nginx")}
+CASE_PATHS = {case: ("direct", "remora", "haproxy", "nginx") for case in ("open-10000", "awake-1000", "awake-10000")}
 # Share of a core that others took above which a measurement is made again, and how often.
 NOISE, AGAIN = 0.15, 2
 
@@ -60,7 +64,7 @@ def measure_one(run, number, case, path, seconds, warmup):
     cost = f"{row['cpu_us_per_call']:8.2f} us/call" if watched else " " * 16
     noise = f"  others {best['foreign_load']:.0%} and {best['foreign']:.0%}" if row["noise"] > NOISE else ""
     errors = f"  {wrong} ERRORS {list(kinds)}" if wrong else ""
-    print(f"  {number + 1} {path.protocol:5} {case:10} {path.key:14} {row['rate']:10.0f} calls/s {cost}"
+    print(f"  {number + 1} {path.protocol:5} {case:11} {path.key:14} {row['rate']:10.0f} calls/s {cost}"
           f"  p50 {row['latency_us']['p50']:8.0f} us  p99 {row['latency_us']['p99']:8.0f} us{noise}{errors}", flush=True)
     return row
 
