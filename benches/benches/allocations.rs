@@ -263,6 +263,8 @@ fn routes(protocol: Protocol, providers: &[SocketAddr]) -> SharedRoutes {
             warmup_weight: None,
             serializations: vec![],
             application: "bench".into(),
+            framework: "".into(),
+            is_taken_over: false,
         })
     };
     let version = if protocol == Protocol::Bolt { "1.0" } else { "" };

@@ -97,6 +97,7 @@ fn expire(worker: &Worker, now: Instant) {
 
 fn tend(worker: &Rc<Worker>, now: Instant) {
     worker.router.borrow_mut().clean();
+    worker.tallies.clean(now);
     worker.pools.tend(worker, now);
     let mut abandoned = Vec::new();
     each(&worker.upstreams, |upstream| {

@@ -60,6 +60,11 @@ impl Downstream {
         self.door.side
     }
 
+    /// The port of ours that it came to.
+    pub(super) fn door(&self) -> SocketAddr {
+        self.door.local
+    }
+
     /// What the peer speaks; 0 before its first frame.
     pub(super) fn dialect(&self) -> u8 {
         self.dialect.get().unwrap_or(0)

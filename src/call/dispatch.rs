@@ -20,11 +20,13 @@ use super::governance::deadline;
 use super::kept::Kept;
 use super::recent::Facts;
 use super::reply;
-use super::router::LocalRoute;
+use super::router::{Candidate, LocalRoute};
+use super::tally::LineRef;
 use super::upstream::connection::Upstream;
 use super::upstream::health::Cause;
 use super::upstream::pool::{Lane, Pool};
 use super::worker::Worker;
+use crate::discovery::route_table::KeyRef;
 use crate::metrics::call::{CallEnd, Dropped, Side};
 
 /// A call that waits for its reply.
@@ -74,24 +76,25 @@ impl Call {
             .any(|failure| failure.is_excluded && failure.addr == addr)
     }
 
-    fn pick(&self, now: Instant) -> Option<Rc<Pool>> {
+    fn pick(&self, now: Instant) -> Option<&Candidate> {
         let dialect = self.from.dialect();
-        let candidate = self
-            .route
-            .pick(self.serialization, dialect, |addr| self.is_excluded(addr), now)?;
+        self.route
+            .pick(self.serialization, dialect, |addr| self.is_excluded(addr), now)
+    }
+
+    fn pool(&self, candidate: &Candidate) -> Rc<Pool> {
         let own = self.from.own_pool(candidate);
-        Some(own.unwrap_or_else(|| candidate.pool.in_dialect(dialect)))
+        own.unwrap_or_else(|| candidate.pool.in_dialect(self.from.dialect()))
     }
 }
 
 /// Out: a request or one-way call of a downstream connection.
 pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now: Instant) {
-    let Facts {
+    let Way {
         route,
         timeout,
         serialization,
-        ..
-    } = match facts(worker, from, frame) {
+    } = match way(worker, from, frame, now) {
         Ok(facts) => facts,
         Err(error) => return reply::refuse(from, frame, &error),
     };
@@ -120,8 +123,15 @@ pub(super) fn out(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now
     send(worker, call, frame, now);
 }
 
-/// Where a request goes and what else its body says: remembered, or read.
-fn facts(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame) -> Result<Facts, CallError> {
+/// Where a request goes and what else its body says.
+struct Way {
+    route: Rc<LocalRoute>,
+    timeout: Option<Duration>,
+    serialization: Option<&'static str>,
+}
+
+/// Remembered, or read.
+fn way(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now: Instant) -> Result<Way, CallError> {
     let generation = worker.router.borrow_mut().generation();
     let protocol = from.protocol();
     let mut recent = from.recent.borrow_mut();
@@ -129,7 +139,12 @@ fn facts(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame) -> Result<Fa
         if from.side() == Side::Ingress {
             facts.route = from.application(worker)?;
         }
-        return Ok(facts.clone());
+        facts.line.count(now);
+        return Ok(Way {
+            route: facts.route.clone(),
+            timeout: facts.timeout,
+            serialization: facts.serialization,
+        });
     }
     let keys = protocol.route_keys(frame);
     let route = match from.side() {
@@ -149,16 +164,43 @@ fn facts(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame) -> Result<Fa
     }
     let is_read = keys.is_ok();
     let keys = keys.unwrap_or_default();
-    let facts = Facts {
-        route,
-        generation,
+    let service = match route.key() {
+        Some(key) if !is_read => KeyRef {
+            name: &key.name,
+            group: &key.group,
+            version: &key.version,
+        },
+        _ => KeyRef {
+            name: &keys.service,
+            group: &keys.group,
+            version: &keys.version,
+        },
+    };
+    let line = worker.tallies.line(&LineRef {
+        side: from.side(),
+        protocol: protocol.name(),
+        peer: from.peer.ip(),
+        door: from.door(),
+        caller: keys.caller.as_deref().unwrap_or_default(),
+        service,
+    });
+    line.count(now);
+    let way = Way {
+        route: route.clone(),
         timeout: keys.timeout,
         serialization: keys.serialization,
     };
     if is_read && !is_callback {
-        recent.remember(&**protocol, frame, facts.clone());
+        let facts = Facts {
+            route,
+            generation,
+            timeout: keys.timeout,
+            serialization: keys.serialization,
+            line,
+        };
+        recent.remember(&**protocol, frame, facts);
     }
-    Ok(facts)
+    Ok(way)
 }
 
 /// Sends a call to an instance that was not tried yet.
@@ -166,7 +208,9 @@ fn facts(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame) -> Result<Fa
 fn send(worker: &Rc<Worker>, mut call: Call, frame: &Frame, now: Instant) {
     let mut full = None;
     while call.attempts < worker.config().max_attempts {
-        let Some(pool) = call.pick(now) else { break };
+        let Some(candidate) = call.pick(now) else { break };
+        candidate.tally.count(now);
+        let pool = call.pool(candidate);
         call.attempts += 1;
         let upstream = pool.connection(worker, Lane::of(frame.wire.len()));
         match upstream.send(worker, call, frame, now) {
@@ -234,6 +278,9 @@ pub(super) fn back(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut call: Call,
             call.from.shard().retries.inc();
             return send(worker, call, &frame, now);
         }
+    }
+    if matches!(outcome, Outcome::Failed(_) | Outcome::NothingSent) {
+        call.route.failed_at(upstream.addr);
     }
     let end = match outcome {
         Outcome::Ok => CallEnd::Ok,

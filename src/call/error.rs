@@ -121,6 +121,18 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// The instance that the call was sent to last, if any.
+    pub(super) fn instance(&self) -> Option<SocketAddr> {
+        match self {
+            Self::UpstreamClosed { addr, .. }
+            | Self::Timeout { addr, .. }
+            | Self::ReplyTooLong { addr, .. }
+            | Self::CutByDrain { addr, .. } => Some(*addr),
+            Self::Unreachable { tried, .. } => tried.0.last().map(|(addr, _)| *addr),
+            _ => None,
+        }
+    }
+
     /// Metric label.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@
 //! is the life of a call; `recent.rs`, `router.rs`, `balancer/` and `governance/` say where it goes and for how long; `upstream/` has
 //! the connections to instances and the stream tables in which calls wait (`kept.rs`: with what); `reply.rs` answers; `write_buffer.rs` and
 //! `flush.rs` write. `worker.rs` is the thread around all of it, `clock.rs` its deadlines. `callback.rs` is the way back for
-//! providers' requests. `handover.rs` and those below the files above give all of it to another process.
+//! providers' requests, `tally.rs` counts who calls what. `handover.rs` and those below the files above give all of it to another process.
 //!
 //! Meets discovery in `route_table` and `ingress` only. Not here: addresses are swapped in `discovery`, bytes of a protocol
 //! are known to its plugin.
@@ -28,6 +28,7 @@ mod recent;
 mod reply;
 mod router;
 mod start;
+mod tally;
 mod upstream;
 mod view;
 mod wire;
@@ -41,6 +42,7 @@ pub use config::{Config, OutOfRange};
 pub use error::{CallError, StartError, Tried};
 pub use handover::{Frozen, HandoverError, Part, into_parts, of_parts};
 pub use start::{CallHandle, CallPath, EgressListener, Setup};
+pub use tally::{HopView, LineView, TalliesView};
 #[doc(hidden)]
 pub use upstream::mux::StreamTable; // for `benches/` only
 pub use view::ConnectionView;

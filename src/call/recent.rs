@@ -7,9 +7,10 @@ use std::time::Duration;
 use remora_protocol::{Frame, KeyPrint, Protocol};
 
 use super::router::LocalRoute;
+use super::tally::Tally;
 
 /// What the route keys of a request come to. Never one that registers a callback.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Facts {
     pub(super) route: Rc<LocalRoute>,
     /// That of the router when the route was found.
@@ -17,6 +18,8 @@ pub(super) struct Facts {
     /// The caller's own limit.
     pub(super) timeout: Option<Duration>,
     pub(super) serialization: Option<&'static str>,
+    /// Who calls what.
+    pub(super) line: Rc<Tally>,
 }
 
 /// The last few kinds of requests of one connection.

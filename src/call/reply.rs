@@ -37,6 +37,13 @@ pub(super) fn fail(worker: &Worker, call: Call, error: &CallError, now: Instant)
         return oneway_lost(worker, call, error);
     }
     let from = &call.from;
+    match error.instance() {
+        Some(addr) => call.route.failed_at(addr),
+        None => {
+            let (side, protocol) = (from.side(), from.protocol().name());
+            worker.tallies.hop(side, protocol, &call.route.label, None).fail();
+        }
+    }
     let end = if from.is_closed() {
         CallEnd::Abandoned
     } else {

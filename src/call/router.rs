@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::balancer::weighted_random::{WeightedRandom, wall_clock_ms};
 use super::error::CallError;
+use super::tally::{Tallies, Tally};
 use super::upstream::pool::{Pool, Pools};
 use crate::discovery::route_table::{Endpoint, KeyRef, Route, RouteTable, SharedRoutes};
 use crate::metrics::call::Side;
@@ -38,11 +39,13 @@ pub(super) struct LocalRoute {
 pub(super) struct Candidate {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) pool: Rc<Pool>,
+    /// What is sent to it for this service.
+    pub(super) tally: Rc<Tally>,
 }
 
 impl Candidate {
     /// An instance of which nothing but its address is known.
-    fn alone(pools: &Pools, side: Side, protocol: &Arc<dyn Protocol>, addr: SocketAddr) -> Self {
+    fn alone(pools: &Pools, side: Side, protocol: &Arc<dyn Protocol>, addr: SocketAddr, tally: Rc<Tally>) -> Self {
         Self {
             endpoint: Arc::new(Endpoint {
                 addr,
@@ -53,8 +56,11 @@ impl Candidate {
                 warmup_weight: None,
                 serializations: vec![],
                 application: "".into(),
+                framework: "".into(),
+                is_taken_over: false,
             }),
             pool: pools.shared(addr, side, protocol),
+            tally,
         }
     }
 }
@@ -83,8 +89,20 @@ impl LocalRoute {
             None,
             label.into(),
             None,
-            vec![Candidate::alone(pools, side, protocol, addr)],
+            vec![Candidate::alone(pools, side, protocol, addr, Rc::default())],
         )
+    }
+
+    /// The service as the registry names it; `None` for the application behind an ingress port.
+    pub(super) fn key(&self) -> Option<&ServiceKey> {
+        self.source.as_ref().map(|route| &route.key)
+    }
+
+    /// A call sent to `addr` ended without the application's own answer.
+    pub(super) fn failed_at(&self, addr: SocketAddr) {
+        if let Some(candidate) = self.candidates.iter().find(|c| c.endpoint.addr == addr) {
+            candidate.tally.fail();
+        }
     }
 
     fn is_of(&self, source: &Arc<Route>) -> bool {
@@ -145,6 +163,7 @@ pub(super) struct Router {
     applications: HashMap<(SocketAddr, &'static str), Weak<LocalRoute>>,
     /// Service names for the search in unreadable bodies, and the table they were taken from.
     names: Option<(Arc<RouteTable>, Vec<Named>)>,
+    tallies: Rc<Tallies>,
 }
 
 /// A route that is joined, and the last table that had it.
@@ -161,7 +180,7 @@ struct Named {
 }
 
 impl Router {
-    pub(super) fn new(routes: &SharedRoutes) -> Self {
+    pub(super) fn new(routes: &SharedRoutes, tallies: &Rc<Tallies>) -> Self {
         Self {
             table: Cache::new(routes.clone()),
             local: HashMap::new(),
@@ -170,6 +189,7 @@ impl Router {
             cleaned_for: 0,
             applications: HashMap::new(),
             names: None,
+            tallies: Rc::clone(tallies),
         }
     }
 
@@ -207,6 +227,7 @@ impl Router {
             known.generation = generation;
             return Ok(known.route.clone());
         }
+        let label = source.key.to_string().into_boxed_str();
         let candidates = source
             .endpoints
             .iter()
@@ -214,9 +235,9 @@ impl Router {
             .map(|endpoint| Candidate {
                 endpoint: endpoint.clone(),
                 pool: pools.shared(endpoint.addr, Side::Egress, protocol),
+                tally: self.tallies.hop(Side::Egress, name, &label, Some(endpoint.addr)),
             })
             .collect();
-        let label = source.key.to_string().into_boxed_str();
         let route = Rc::new(LocalRoute::new(Some(source.clone()), label, source.timeout, candidates));
         let known = Known {
             route: route.clone(),
@@ -237,8 +258,9 @@ impl Router {
         if let Some(route) = self.applications.get(&key).and_then(Weak::upgrade) {
             return route;
         }
-        let candidate = Candidate::alone(pools, Side::Ingress, protocol, addr);
         let label = format!("the application at {addr}").into_boxed_str();
+        let tally = self.tallies.hop(Side::Ingress, protocol.name(), &label, Some(addr));
+        let candidate = Candidate::alone(pools, Side::Ingress, protocol, addr, tally);
         let route = Rc::new(LocalRoute::new(None, label, None, vec![candidate]));
         self.applications.insert(key, Rc::downgrade(&route));
         route

@@ -22,6 +22,7 @@ use super::config::Config;
 use super::error::StartError;
 use super::handover::Frozen;
 use super::listener::{Door, Hub};
+use super::tally::TalliesView;
 use super::view::ConnectionView;
 use super::worker::{Message, Parts, Worker};
 use crate::discovery::ingress::{IngressChange, IngressListener};
@@ -176,6 +177,18 @@ impl CallHandle {
             let (answer, view) = oneshot::channel();
             if worker.inbox.send(Message::View(answer)).await.is_ok() {
                 all.extend(view.await.unwrap_or_default());
+            }
+        }
+        all
+    }
+
+    /// Who calls what, for `/topology`; one for each worker.
+    pub async fn tallies(&self) -> Vec<TalliesView> {
+        let mut all = Vec::new();
+        for worker in &self.workers {
+            let (answer, view) = oneshot::channel();
+            if worker.inbox.send(Message::Tallies(answer)).await.is_ok() {
+                all.extend(view.await.ok());
             }
         }
         all

@@ -25,6 +25,7 @@ use super::handover::Frozen;
 use super::kept::KeptStore;
 use super::listener::Door;
 use super::router::Router;
+use super::tally::{Tallies, TalliesView};
 use super::upstream::connection::Upstream;
 use super::upstream::pool::Pools;
 use super::view::{self, ConnectionView};
@@ -62,6 +63,8 @@ pub(super) enum Message {
     Freeze(oneshot::Sender<Frozen>),
     /// Somebody wants to see the connections.
     View(oneshot::Sender<Vec<ConnectionView>>),
+    /// Somebody wants to see who calls what.
+    Tallies(oneshot::Sender<TalliesView>),
     /// Other settings, and another time for the drain; what is under way goes on with what it began with.
     Configure(Arc<Config>, Duration),
 }
@@ -87,14 +90,16 @@ pub(super) struct Worker {
     waiting: Cell<usize>,
     pub(super) clock: Clock,
     pub(super) kept: KeptStore,
+    pub(super) tallies: Rc<Tallies>,
 }
 
 impl Worker {
     pub(super) fn new(parts: Parts) -> Rc<Self> {
+        let tallies = Rc::<Tallies>::default();
         Rc::new(Self {
             index: parts.index,
             io: Rc::new(Io::new(parts.config)),
-            router: RefCell::new(Router::new(&parts.routes)),
+            router: RefCell::new(Router::new(&parts.routes, &tallies)),
             pools: Pools::default(),
             upstreams: RefCell::default(),
             downstreams: RefCell::default(),
@@ -108,6 +113,7 @@ impl Worker {
             waiting: Cell::new(0),
             clock: Clock::default(),
             kept: KeptStore::default(),
+            tallies,
         })
     }
 
@@ -213,6 +219,9 @@ impl Worker {
             Message::View(answer) => {
                 // Nobody may be waiting any more.
                 let _ = answer.send(view::connections(self, Instant::now()));
+            }
+            Message::Tallies(answer) => {
+                let _ = answer.send(self.tallies.view(Instant::now()));
             }
         }
     }

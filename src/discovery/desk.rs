@@ -93,6 +93,12 @@ impl Discovery for Desk {
         }
     }
 
+    fn note_framework(&self, lease: LeaseId, framework: &str) {
+        if let Some(held) = self.catalog.state().leases.get_mut(lease) {
+            framework.clone_into(&mut held.framework);
+        }
+    }
+
     fn close_lease(&self, lease: LeaseId) {
         self.catalog.close_lease(lease);
     }

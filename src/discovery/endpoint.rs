@@ -163,7 +163,10 @@ pub(super) fn is_enabled(params: &Params) -> bool {
 /// Makes an endpoint of an address and its parameters; numbers that cannot be read count as absent.
 pub(super) fn endpoint(addr: SocketAddr, protocol: &Arc<str>, params: &Params, instance: &Instance) -> Endpoint {
     if is_protocol(protocol) {
-        return sofa::endpoint(addr, protocol, params);
+        return Endpoint {
+            is_taken_over: instance.app_port().is_some(),
+            ..sofa::endpoint(addr, protocol, params)
+        };
     }
     let number = |key: &str| params.get(key).and_then(|v| v.trim().parse::<i64>().ok());
     let started = number("remote.timestamp").or_else(|| number("timestamp"));
@@ -178,7 +181,14 @@ pub(super) fn endpoint(addr: SocketAddr, protocol: &Arc<str>, params: &Params, i
         warmup_weight: None,
         serializations: serializations(params).into_iter().map(Arc::from).collect(),
         application: application.unwrap_or_default().into(),
+        framework: framework(params),
+        is_taken_over: instance.app_port().is_some(),
     }
+}
+
+/// For people; empty if it is not said.
+pub(super) fn framework(params: &Params) -> Arc<str> {
+    remora_naming::framework(params).unwrap_or_default().into()
 }
 
 /// A weight as announced; SOFARPC's default is Dubbo's.

@@ -19,6 +19,8 @@ pub(super) struct Leases {
 /// One application's stay.
 pub(super) struct Held {
     pub(super) info: LeaseInfo,
+    /// Framework and version, empty while unknown.
+    pub(super) framework: String,
     pub(super) since: SystemTime,
     pub(super) follows: BTreeSet<ListId>,
     pub(super) publications: BTreeMap<(Target, Arc<str>), Publication>,
@@ -38,6 +40,7 @@ impl Leases {
     pub(super) fn open(&mut self, id: LeaseId, info: LeaseInfo) {
         let held = Held {
             info,
+            framework: String::new(),
             since: SystemTime::now(),
             follows: BTreeSet::new(),
             publications: BTreeMap::new(),

@@ -178,6 +178,9 @@ impl Catalog {
         let Some(held) = state.leases.get_mut(lease) else {
             return;
         };
+        if held.framework.is_empty() {
+            held.framework = remora_naming::framework(&instance.params).unwrap_or_default();
+        }
         let what = instance
             .key
             .as_ref()

@@ -53,6 +53,10 @@ pub struct Endpoint {
     pub serializations: Vec<Arc<str>>,
     /// The application that provides it, for logs and `status`.
     pub application: Arc<str>,
+    /// Its framework and version, for `status`; empty if the registry does not tell.
+    pub framework: Arc<str>,
+    /// Another Remora published it: its ingress, not the provider's own port.
+    pub is_taken_over: bool,
 }
 
 impl RouteTable {
@@ -153,6 +157,8 @@ mod tests {
                     warmup_weight: None,
                     serializations: vec![],
                     application: "".into(),
+                    framework: "".into(),
+                    is_taken_over: false,
                 })
             });
             let key = ServiceKey::new("demo.Echo", "", version);

@@ -16,7 +16,7 @@ use remora_registry::{Instance, Params};
 
 pub(super) use remora_naming::sofa::params::OFFLINE;
 
-use super::endpoint::weight;
+use super::endpoint::{framework, weight};
 use super::merge;
 use super::route_table::Endpoint;
 
@@ -38,6 +38,8 @@ pub(super) fn endpoint(addr: SocketAddr, protocol: &Arc<str>, params: &Params) -
         warmup_weight: warmup_weight.filter(|_| warmup_ms > 0),
         serializations: Vec::new(),
         application: params::word(params, "appName").unwrap_or_default().into(),
+        framework: framework(params),
+        is_taken_over: params.get(Instance::MARKER).is_some(),
     }
 }
 

@@ -95,6 +95,11 @@ pub trait Discovery: Send + Sync + 'static {
     /// The application's name became known (from a URL it registered).
     fn name_lease(&self, lease: LeaseId, application: &str);
 
+    /// Its framework and version became known likewise, such as `dubbo 3.3.6`; for people.
+    fn note_framework(&self, lease: LeaseId, framework: &str) {
+        let _ = (lease, framework);
+    }
+
     /// The application is gone for good: its session was closed or expired.
     fn close_lease(&self, lease: LeaseId);
 

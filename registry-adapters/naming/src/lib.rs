@@ -17,9 +17,11 @@ pub mod application;
 pub mod dubbo_url;
 mod encoding;
 mod error;
+mod framework;
 mod json;
 pub mod metadata;
 pub mod rules;
 pub mod sofa;
 
 pub use error::NamingError;
+pub use framework::framework;

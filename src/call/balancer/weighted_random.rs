@@ -124,6 +124,8 @@ mod tests {
             warmup_weight: None,
             serializations: vec![],
             application: "app".into(),
+            framework: "".into(),
+            is_taken_over: false,
         }
     }
 

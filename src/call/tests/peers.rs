@@ -305,6 +305,8 @@ pub(super) fn endpoint(addr: SocketAddr) -> Endpoint {
         warmup_weight: None,
         serializations: vec![],
         application: "app".into(),
+        framework: "".into(),
+        is_taken_over: false,
     }
 }
 

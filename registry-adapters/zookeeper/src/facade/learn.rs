@@ -173,7 +173,7 @@ impl Door {
         let mut app_form = instance.clone();
         app_form.port = app_port;
         app_form.params.remove(Instance::MARKER);
-        self.state.name(application_of(&target, &app_form));
+        self.state.meet(application_of(&target, &app_form), &app_form.params);
         self.notice_release(app_form.params.get("release"));
         let outward = self.publish(&target, &app_form);
         let data = data.map(|data| Bytes::copy_from_slice(&data));

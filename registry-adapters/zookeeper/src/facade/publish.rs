@@ -96,7 +96,8 @@ impl Door {
     /// Publishes an entry with discovery and remembers both of its forms.
     fn publish_child(&mut self, path: &str, dir: &str, name: &str, data: &Bytes) -> Result<Own, Unchanged> {
         let own = self.own_form(dir, name, data)?;
-        self.state.name(application_of(&own.target, &own.instance));
+        self.state
+            .meet(application_of(&own.target, &own.instance), &own.instance.params);
         if !self.remember(path, own.clone()) {
             return Err(Unchanged::Foreign);
         }

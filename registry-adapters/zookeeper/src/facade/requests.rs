@@ -208,7 +208,7 @@ impl Door {
         let Ok(consumer) = places::parse_child(&target, name) else {
             return;
         };
-        self.state.name(application_of(&target, &consumer));
+        self.state.meet(application_of(&target, &consumer), &consumer.params);
         self.notice_release(consumer.params.get("release"));
         self.follow_service_of(path, &target, &consumer);
     }

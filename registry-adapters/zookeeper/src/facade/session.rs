@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use remora_registry::{Client, Lease, LeaseInfo};
+use remora_naming::framework;
+use remora_registry::{Client, Lease, LeaseInfo, Params};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ pub(super) struct State {
     pub(super) client: Client,
     /// Whether the application's name was told to discovery.
     pub(super) is_named: bool,
+    /// Whether its framework was.
+    is_framed: bool,
     /// It listed a root: an operator's tool, shown the registry as it is from then on.
     pub(super) is_raw: bool,
     /// It came to a Remora that knew nothing of it: what it was shown before is not known.
@@ -60,6 +63,7 @@ impl State {
             lease,
             client,
             is_named: false,
+            is_framed: false,
             is_raw: false,
             is_resumed: false,
             is_to_be_learned: false,
@@ -99,8 +103,19 @@ impl State {
         }
     }
 
+    /// Told by an entry that the application registered: its name, its framework.
+    pub(super) fn meet(&mut self, application: Option<&str>, params: &Params) {
+        self.name(application);
+        if !self.is_framed
+            && let Some(framework) = framework(params)
+        {
+            self.is_framed = true;
+            self.lease.discovery().note_framework(self.lease.id(), &framework);
+        }
+    }
+
     /// Told by a name or parameter that the application registered.
-    pub(super) fn name(&mut self, application: Option<&str>) {
+    fn name(&mut self, application: Option<&str>) {
         if let Some(name) = application.filter(|name| !self.is_named && !name.is_empty()) {
             self.is_named = true;
             self.lease.discovery().name_lease(self.lease.id(), name);
