@@ -94,6 +94,8 @@ impl CallPorts {
                 protocols: ports.clone(),
                 own_listeners: own,
                 config: Arc::new(ArcSwap::from_pointee(config.discovery.clone())),
+                mode: config.mode,
+                takeover: config.takeover.clone(),
                 ports: site.ports.clone(),
             };
             let opened = Catalog::open(

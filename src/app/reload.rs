@@ -170,6 +170,9 @@ impl Reloader {
         if now.discovery != next.discovery {
             self.catalog.configure(next.discovery.clone());
         }
+        if now.mode != next.mode || now.takeover != next.takeover {
+            self.catalog.set_takeover(next.mode, next.takeover.clone());
+        }
         for (name, ports) in &next.protocols.0 {
             if let Some(ports) = ports.on() {
                 self.catalog.set_ingress_range(name, ports.ingress_range);

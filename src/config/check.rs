@@ -77,6 +77,7 @@ pub fn check(loaded: &Loaded, served: &Served) -> Result<Checked, Vec<ConfigErro
     checker.protocols();
     checker.publish();
     checker.rest();
+    checker.takeover();
     checker.port_collisions();
     match checker.errors.is_empty() {
         true => Ok(Checked {
@@ -379,6 +380,33 @@ impl Checker<'_> {
                 "workers",
                 format!("{} threads; allowed: 1 to {MAX_WORKERS}", config.workers),
             );
+        }
+    }
+
+    fn takeover(&mut self) {
+        let takeover = &self.loaded.config.takeover;
+        if takeover.percent > 100 {
+            self.wrong("takeover.percent", format!("{}; allowed: 0 to 100", takeover.percent));
+        }
+        for (list, rules) in [("allow", &takeover.allow), ("deny", &takeover.deny)] {
+            for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.is_empty()) {
+                let _ = rule;
+                self.wrong(
+                    format!("takeover.{list}[{at}]"),
+                    "an entry without service, application, group or side names everything; leave the list out instead",
+                );
+            }
+        }
+        for (at, rule) in takeover.allow.iter().enumerate() {
+            if takeover.deny.contains(rule) {
+                self.note(
+                    format!("takeover.allow[{at}]"),
+                    format!("of no use: takeover.deny has the same entry ({rule}), and deny wins"),
+                );
+            }
+        }
+        if takeover.percent == 0 {
+            self.note("takeover.percent", "0: nothing is taken over");
         }
     }
 

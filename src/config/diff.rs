@@ -56,6 +56,8 @@ impl Config {
         let mut next = self.clone();
         next.call = wanted.call.clone();
         next.discovery = wanted.discovery.clone();
+        next.mode = wanted.mode;
+        next.takeover = wanted.takeover.clone();
         next.lifecycle = wanted.lifecycle.clone();
         next.log.level = wanted.log.level.clone();
         next.publish.clone_from(&wanted.publish);
@@ -104,7 +106,16 @@ fn same_registries(now: &Config, wanted: &Config) -> bool {
             .all(|(a, b)| a.name == b.name && a.registry == b.registry)
 }
 
-const LIVE: [&str; 6] = ["call", "discovery", "lifecycle", "log.level", "publish", "follow"];
+const LIVE: [&str; 8] = [
+    "call",
+    "discovery",
+    "lifecycle",
+    "log.level",
+    "publish",
+    "follow",
+    "mode",
+    "takeover",
+];
 
 /// Every key with its value. Lists are values: their entries have no names.
 fn flat(config: &Config) -> BTreeMap<String, Value> {

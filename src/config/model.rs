@@ -17,6 +17,7 @@ use super::access::Access;
 use super::doors::Facades;
 use super::registry_url::RegistryUrl;
 use super::value::{Address, Door, PortRange};
+use crate::discovery::policy::{self, Mode};
 use crate::{admin, call, discovery, lifecycle};
 
 /// The whole configuration.
@@ -31,6 +32,10 @@ pub struct Config {
     /// Where the embedded registry and the last known lists are kept. Default: see [`super::data_dir`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+    /// Whether anything is taken over at all.
+    pub mode: Mode,
+    /// What is taken over.
+    pub takeover: policy::Config,
     /// Ends that speak a registry's protocol to applications.
     pub facades: Facades,
     /// Who may use the facades.
@@ -66,6 +71,8 @@ impl Default for Config {
             registry: RegistryUrl::Embedded,
             advertise: None,
             data_dir: None,
+            mode: Mode::default(),
+            takeover: policy::Config::default(),
             facades: Facades::default(),
             access: Access::default(),
             protocols: Protocols::default(),

@@ -90,6 +90,7 @@ fn the_full_example_shows_the_defaults() {
     shown.access = super::Access::default();
     shown.publish.clear();
     shown.follow.clear();
+    (shown.takeover.allow, shown.takeover.deny) = (Vec::new(), Vec::new());
     let Door::On(door) = &mut shown.facades.zookeeper else {
         panic!("the door is on by default");
     };

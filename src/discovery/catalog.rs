@@ -28,12 +28,13 @@ use super::ingress::IngressChange;
 use super::ingress_ports::IngressPorts;
 use super::lease::Leases;
 use super::metadata::{Documents, MetadataCall};
+use super::policy::{self, Steps};
 use super::probe::{Probe, probe};
 use super::route_table::SharedRoutes;
 use super::routes::{ListId, Routes, Sight};
 use super::sync::Link;
 use crate::metrics::DiscoveryMetrics;
-use crate::metrics::discovery::{ReasonLabel, RegistryStateLabel};
+use crate::metrics::discovery::{DecisionLabel, ReasonLabel, RegistryStateLabel};
 
 /// Who publishes and follows what. Made once; each configured registry gets a [`Desk`](super::Desk) at it.
 pub struct Catalog {
@@ -54,6 +55,8 @@ pub struct Catalog {
     next_lease: AtomicU64,
     /// Asks the facades' connections to withdraw.
     pub(super) farewell: Farewell,
+    /// What is taken over.
+    pub(super) steps: Steps,
 }
 
 /// What reaches out to other hosts; tests bring their own.
@@ -199,6 +202,7 @@ impl Catalog {
             outbox: Mutex::new(outbox),
             next_lease: AtomicU64::new(1),
             farewell: Farewell::default(),
+            steps: Steps::open(&setup),
             setup,
         });
         super::sync::start(&catalog, changes);
@@ -441,6 +445,14 @@ impl Catalog {
                 metrics.kept.get_or_create(&label).set(as_i64(count));
             }
         }
+        for ((side, why), count) in self.decisions(state) {
+            let label = DecisionLabel {
+                side: side.label(),
+                decision: why.label(),
+            };
+            metrics.takeover.get_or_create(&label).set(as_i64(count));
+        }
+        metrics.leads_here.set(as_i64(policy::leading(state)));
         for (refusal, count) in refused {
             let label = ReasonLabel {
                 reason: refusal.label(),

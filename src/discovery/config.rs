@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use remora_registry::Ports;
 use serde::{Deserialize, Serialize};
 
+use super::policy::{self, Mode};
 use crate::config::{PortRange, Span};
 
 /// Key `discovery`.
@@ -105,6 +106,10 @@ pub struct Setup {
     pub own_listeners: Vec<SocketAddr>,
     /// Key `discovery`; replaced whole when it changes.
     pub config: Arc<ArcSwap<Config>>,
+    /// Key `mode`.
+    pub mode: Mode,
+    /// Key `takeover`.
+    pub takeover: policy::Config,
     /// Where listening sockets come from.
     pub ports: Ports,
 }

@@ -91,6 +91,7 @@ impl Discovery for Desk {
         if let Some(held) = self.catalog.state().leases.get_mut(lease) {
             application.clone_into(&mut held.info.application);
         }
+        self.catalog.named(lease);
     }
 
     fn note_framework(&self, lease: LeaseId, framework: &str) {
@@ -167,8 +168,30 @@ impl Discovery for Desk {
         }
     }
 
-    fn inward(&self, snapshot: &Snapshot, client: Client) -> Vec<Instance> {
-        takeover::inward(snapshot, client, &self.catalog.egress, &self.catalog.spoken)
+    fn inward(&self, lease: LeaseId, snapshot: &Snapshot, client: Client) -> Vec<Instance> {
+        let catalog = &self.catalog;
+        let policy = catalog.policy();
+        if policy.takes_all() {
+            return takeover::inward(snapshot, client, &catalog.egress, &catalog.spoken, &|_| true);
+        }
+        let application = catalog.application_of(lease);
+        let is_taken = |instance: &Instance| {
+            let decided = catalog.decide_inward(&policy, &application, &snapshot.target, Some(instance));
+            decided.taken
+        };
+        takeover::inward(snapshot, client, &catalog.egress, &catalog.spoken, &is_taken)
+    }
+
+    fn policy(&self) -> watch::Receiver<u64> {
+        self.catalog.policy_number()
+    }
+
+    fn stands(&self, lease: LeaseId, target: &Target, instance: &Instance, is_taken: bool) {
+        self.catalog.stands(lease, target, instance, is_taken);
+    }
+
+    fn leaves(&self, lease: LeaseId, snapshot: &Snapshot) -> bool {
+        self.catalog.leaves(lease, snapshot)
     }
 
     fn inward_metadata<'a>(&'a self, application: &'a str, revision: &'a str) -> BoxFuture<'a, Option<String>> {

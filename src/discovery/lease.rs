@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use remora_registry::{LeaseId, LeaseInfo, Outward, Target};
+use remora_registry::{Instance, LeaseId, LeaseInfo, Outward, Target};
 
 use super::kept::Hold;
+use super::policy::Decision;
 use super::routes::ListId;
 
 /// All leases.
@@ -34,6 +35,15 @@ pub(super) struct Publication {
     pub(super) outward: Outward,
     /// Keeps it in the registry, for an application without a session there.
     pub(super) hold: Option<Hold>,
+    /// As the application gave it, where Remora keeps it: it may be decided on again.
+    pub(super) kept: Option<Arc<Instance>>,
+    /// Name and group of the service, for the policy; no name for an application-level entry.
+    pub(super) service: Option<Arc<str>>,
+    pub(super) group: String,
+    /// Whether it is taken over, and why.
+    pub(super) decision: Decision,
+    /// Whether our ingress stands in the registry: after a change of the decision not yet, or still.
+    pub(super) leads_here: bool,
 }
 
 impl Leases {

@@ -8,7 +8,8 @@
 //!                                  ingress_ports.rs -> IngressChange -> call path
 //! ```
 //! `takeover.rs` swaps addresses, `merge.rs` makes one provider of many, `endpoint.rs` says what may be dialled,
-//! `guard.rs` doubts lists that collapse, `metadata.rs` knows what an application's revision offers.
+//! `guard.rs` doubts lists that collapse, `metadata.rs` knows what an application's revision offers, `policy/` says what is taken
+//! over at all.
 //!
 //! The call path meets this room in [`route_table`] and [`ingress`] only: immutable tables that it reads without a lock,
 //! and ports that it serves.
@@ -32,6 +33,7 @@ mod merge;
 mod metadata;
 mod metadata_fetch;
 mod metadata_rpc;
+pub mod policy;
 mod probe;
 mod publish;
 pub mod route_table;

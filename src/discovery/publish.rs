@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use remora_registry::{Instance, LeaseId, Outward, PublishError, Target};
+use remora_registry::{Instance, LeaseId, Outward, PublishError, Target, Why};
 use tracing::info;
 
 use super::catalog::{Catalog, lock};
@@ -13,6 +13,7 @@ use super::hosts::published_addresses;
 use super::ingress::IngressChange;
 use super::kept::Hold;
 use super::lease::Publication;
+use super::policy::Decision;
 use super::sync::Link;
 use super::takeover::{self, Own};
 use crate::metrics::discovery::OutcomeLabel;
@@ -66,7 +67,16 @@ impl Catalog {
         instance: &Instance,
     ) -> Result<(Outward, &'static str), PublishError> {
         let is_marked = instance.params.get(Instance::MARKER).is_some();
-        let (outward, shown, outcome) = match self.assign(instance) {
+        let assigned = self.assign(instance);
+        let decision = match &assigned {
+            Ok(outward) => self.decide_outward(lease, target, instance, outward),
+            Err(_) => Why::TakenOver.into(),
+        };
+        let (outward, shown, outcome) = match assigned {
+            Ok(_) if !decision.taken => {
+                let (outward, shown, _) = self.unchanged(instance)?;
+                (outward, shown, decision.why.label())
+            }
             Ok(outward) => {
                 let shown = takeover::shown_outward(instance, &outward)?;
                 (outward, shown, "taken_over")
@@ -77,7 +87,8 @@ impl Catalog {
             Err(error) => return Err(error),
         };
         let hold = link.kept.hold(target, shown)?;
-        self.record(lease, target, instance, &outward, Some(hold));
+        self.record(lease, target, instance, &outward, decision, Some(hold));
+        self.stands(lease, target, instance, outcome == "taken_over");
         Ok((outward, outcome))
     }
 
@@ -103,9 +114,14 @@ impl Catalog {
     }
 
     fn take_over(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
+        // Also of what is left as it is: who still calls there is served, and its port is known before it is needed.
         let outward = self.assign(instance)?;
-        self.record(lease, target, instance, &outward, None);
-        Ok(outward)
+        let decision = self.decide_outward(lease, target, instance, &outward);
+        self.record(lease, target, instance, &outward, decision, None);
+        match decision.taken {
+            true => Ok(outward),
+            false => Err(PublishError::NotTaken { why: decision.why }),
+        }
     }
 
     /// The ingress of an application's instance, open and known to the call path.
@@ -173,7 +189,15 @@ impl Catalog {
     }
 
     /// Writes a publication down with its lease. What it held before is let go after the new one is held.
-    fn record(&self, lease: LeaseId, target: &Target, instance: &Instance, outward: &Outward, hold: Option<Hold>) {
+    fn record(
+        &self,
+        lease: LeaseId,
+        target: &Target,
+        instance: &Instance,
+        outward: &Outward,
+        decision: Decision,
+        hold: Option<Hold>,
+    ) {
         let mut state = self.state();
         let Some(held) = state.leases.get_mut(lease) else {
             return;
@@ -185,13 +209,27 @@ impl Catalog {
             .key
             .as_ref()
             .map_or_else(|| target.name().to_string(), ToString::to_string);
+        let place = (target.clone(), Arc::clone(&instance.id));
+        let leads_here = held
+            .publications
+            .get(&place)
+            .map_or(decision.taken, |former| former.leads_here);
         let former = held.publications.insert(
-            (target.clone(), Arc::clone(&instance.id)),
+            place,
             Publication {
                 what: what.clone(),
                 protocol: Arc::clone(&instance.protocol),
                 outward: outward.clone(),
+                kept: hold.as_ref().map(|_| Arc::new(instance.clone())),
                 hold,
+                service: instance.key.as_ref().map(|key| Arc::clone(&key.name)),
+                group: instance
+                    .key
+                    .as_ref()
+                    .map(|key| key.group.to_string())
+                    .unwrap_or_default(),
+                decision,
+                leads_here,
             },
         );
         if former.is_none() {
@@ -202,7 +240,8 @@ impl Catalog {
                 app_port = outward.app_port,
                 host = outward.host,
                 port = outward.port,
-                "published at our ingress"
+                decision = decision.why.label(),
+                "published"
             );
             self.metrics.publications.inc();
         }

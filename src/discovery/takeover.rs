@@ -179,10 +179,17 @@ fn pick(instance: &Instance) -> Pick<'_> {
     ["dubbo.tag", "tag", "token"].map(|key| instance.params.get(key).unwrap_or_default())
 }
 
-/// The list that an application is shown.
-pub(super) fn inward(snapshot: &Snapshot, client: Client, egress: &Egress, spoken: &[Arc<str>]) -> Vec<Instance> {
+/// The list that an application is shown. What is not `is_taken` is shown as it is.
+pub(super) fn inward(
+    snapshot: &Snapshot,
+    client: Client,
+    egress: &Egress,
+    spoken: &[Arc<str>],
+    is_taken: &dyn Fn(&Instance) -> bool,
+) -> Vec<Instance> {
     let direct = direct(&snapshot.instances, spoken);
-    let (kept, taken): (Vec<_>, Vec<_>) = snapshot.instances.iter().partition(|i| direct.contains(&address_of(i)));
+    let is_left = |i: &&Arc<Instance>| direct.contains(&address_of(i)) || !is_taken(i);
+    let (kept, taken): (Vec<_>, Vec<_>) = snapshot.instances.iter().partition(is_left);
     let mut shown: Vec<Instance> = kept.into_iter().map(|i| Instance::clone(i)).collect();
     match &snapshot.target {
         Target::Service { .. } => {

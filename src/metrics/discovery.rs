@@ -42,6 +42,15 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+/// Labels `side` and `decision`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DecisionLabel {
+    /// `provider` or `consumer`.
+    pub side: &'static str,
+    /// `taken_over`, or why not.
+    pub decision: &'static str,
+}
+
 type Number = Gauge<i64, AtomicI64>;
 
 /// Metrics of the `discovery` room; clones share their values.
@@ -71,6 +80,10 @@ pub struct DiscoveryMetrics {
     pub rules_not_applied: Number,
     /// Publications: `taken_over`, or why not.
     pub publish: Family<OutcomeLabel, Counter>,
+    /// What the policy decides on publications and lists.
+    pub takeover: Family<DecisionLabel, Number>,
+    /// Publications that lead here in a registry.
+    pub leads_here: Number,
     /// Publications that Remora keeps in a registry itself, by how far they are.
     pub kept: Family<RegistryStateLabel, Number>,
     /// What was asked of registries for them.
@@ -101,6 +114,8 @@ impl DiscoveryMetrics {
             collapses: Counter::default(),
             rules_not_applied: Number::default(),
             publish: Family::default(),
+            takeover: Family::default(),
+            leads_here: Number::default(),
             kept: Family::default(),
             kept_operations: Family::default(),
             metadata: Family::default(),
@@ -133,6 +148,16 @@ impl DiscoveryMetrics {
             all.rules_not_applied,
         );
         registry.register(names::PUBLISH, "Publications by outcome", all.publish);
+        registry.register(
+            names::TAKEOVER,
+            "Publications and lists of applications, by what the takeover policy decides",
+            all.takeover,
+        );
+        registry.register(
+            names::LEADS_HERE,
+            "Publications of applications here that lead to our ingress",
+            all.leads_here,
+        );
         registry.register(
             names::KEPT,
             "Publications that Remora keeps in a registry itself",

@@ -13,6 +13,11 @@ use crate::{BoxFuture, FacadeError, Instance, PublishError, RegistryState, Seat,
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId(pub u64);
 
+impl LeaseId {
+    /// No lease has it: an application that nothing is known of.
+    pub const NOBODY: Self = Self(0);
+}
+
 /// Which client library an application uses, as far as the facade could tell. Decides the form of loopback address that
 /// it is handed: Java Dubbo replaces `127.*` before it connects, Go cannot dial the decimal form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,8 +113,30 @@ pub trait Discovery: Send + Sync + 'static {
     /// after a restart, so that a facade may ask again to translate a name.
     ///
     /// # Errors
-    /// Then the publication is to be passed on unchanged.
+    /// Then the publication is to be passed on unchanged. `NotTaken` may become another answer later: see
+    /// [`policy`](Self::policy).
     fn publish(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError>;
+
+    /// A number that changes whenever the takeover policy does. A facade whose applications publish in sessions of their own
+    /// then asks [`publish`](Self::publish) again for everything that stands, and brings what stands to the answer in one
+    /// step. Lists need nothing of the kind: those that are followed are shown again. What `publish_kept` keeps neither.
+    /// Where it is not implemented the policy never changes.
+    fn policy(&self) -> watch::Receiver<u64> {
+        watch::Sender::new(0).subscribe()
+    }
+
+    /// What stands in the registry for `instance` now: its ingress (`is_taken`), or the application's own address. A facade
+    /// says so after it brought there what [`publish`](Self::publish) answered anew.
+    fn stands(&self, lease: LeaseId, target: &Target, instance: &Instance, is_taken: bool) {
+        let _ = (lease, target, instance, is_taken);
+    }
+
+    /// Whether the takeover policy leaves a whole list as it stands in the registry for this application. A facade that can
+    /// relay reads to the registry then does.
+    fn leaves(&self, lease: LeaseId, snapshot: &Snapshot) -> bool {
+        let _ = (lease, snapshot);
+        false
+    }
 
     /// What would stand in the registry for `instance`, if the ingress of its port is known already; nothing is published,
     /// and no port is opened. `None` where it is not implemented.
@@ -124,8 +151,8 @@ pub trait Discovery: Send + Sync + 'static {
     /// address; the adapter prints it in its registry's form. Publishing again under the same `id` replaces what stands:
     /// the new one comes before the old one goes.
     ///
-    /// What cannot be taken over (a protocol that no plugin speaks, an address that another Remora published) is kept as it
-    /// is, and the answer names its own address.
+    /// What is not taken over (a protocol that no plugin speaks, an address that another Remora published, what the takeover
+    /// policy leaves) is kept as it is, and the answer names its own address.
     ///
     /// # Errors
     /// `NoIngress`, `OwnPort`, `NotKept`: then nothing is published.
@@ -153,9 +180,10 @@ pub trait Discovery: Send + Sync + 'static {
         let _ = (lease, target);
     }
 
-    /// The list that the application is shown: one entry per distinct tuple that a client filters on, at our egress.
-    /// Entries that no plugin speaks come out unchanged. Stable while providers come and go. Deterministic.
-    fn inward(&self, snapshot: &Snapshot, client: Client) -> Vec<Instance>;
+    /// The list that the application behind `lease` is shown: one entry per distinct tuple that a client filters on, at our
+    /// egress. Entries that no plugin speaks, and those that the takeover policy leaves, come out unchanged. Stable while
+    /// providers come and go. Deterministic.
+    fn inward(&self, lease: LeaseId, snapshot: &Snapshot, client: Client) -> Vec<Instance>;
 
     /// The metadata document (JSON) to show to an application for a revision seen in an application-level list, with ports
     /// such that calls go to our egress. `None` if that revision is not one of a list that is followed.

@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use crate::Why;
+
 /// An operation on the real registry failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RegistryError {
@@ -74,6 +76,13 @@ pub enum PublishError {
         /// Why.
         cause: String,
     },
+    /// The operator's takeover policy leaves it as it is. Discovery knows of it all the same: it is counted, and its ingress
+    /// serves who still calls there.
+    #[error("left as it is: {why}")]
+    NotTaken {
+        /// Which part of the policy says so.
+        why: Why,
+    },
     /// The port is one of Remora's own: calls would end up here.
     #[error("port {port} is Remora's own; publish the port that the application listens on")]
     OwnPort {
@@ -97,6 +106,7 @@ impl PublishError {
             Self::NoIngress { .. } => "no_ingress_port",
             Self::OwnPort { .. } => "own_port",
             Self::NotKept { .. } => "not_kept",
+            Self::NotTaken { why } => why.label(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod registry;
 mod rule;
 pub mod sealed;
 mod snapshot;
+mod why;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -34,6 +35,7 @@ pub use ports::{Port, Ports};
 pub use registry::{Registry, RegistryState};
 pub use rule::{RuleKind, UnappliedRule};
 pub use snapshot::{Snapshot, Source, Target};
+pub use why::Why;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

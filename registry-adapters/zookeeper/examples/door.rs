@@ -51,7 +51,7 @@ impl Discovery for AsItIs {
         self.registry.follow(target.clone())
     }
 
-    fn inward(&self, snapshot: &Snapshot, _: Client) -> Vec<Instance> {
+    fn inward(&self, _: LeaseId, snapshot: &Snapshot, _: Client) -> Vec<Instance> {
         snapshot.instances.iter().map(|one| Instance::clone(one)).collect()
     }
 

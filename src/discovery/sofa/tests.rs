@@ -42,7 +42,7 @@ fn shown(target: Target, instances: Vec<Arc<Instance>>) -> Vec<Instance> {
         source: Source::Registry,
     };
     let egress = Egress::open(&[bolt], None);
-    inward(&snapshot, Client::Java, &egress, &["bolt".into()])
+    inward(&snapshot, Client::Java, &egress, &["bolt".into()], &|_| true)
 }
 
 fn in_zookeeper(instances: Vec<Arc<Instance>>) -> Vec<String> {

@@ -17,6 +17,8 @@ fn setup() -> Setup {
         }],
         own_listeners: vec![],
         config: Arc::default(),
+        mode: Default::default(),
+        takeover: Default::default(),
         ports: remora_registry::Ports::default(),
     }
 }
@@ -95,6 +97,7 @@ fn shown_of(target: Target, instances: Vec<Arc<Instance>>, client: Client) -> Ve
         client,
         &Egress::open(&setup().protocols, None),
         &["dubbo".into()],
+        &|_| true,
     )
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use remora_registry::{
-    Client, Discovery, Instance, Lease, LeaseInfo, RuleKind, Snapshot, Source, Target, UnappliedRule,
+    Client, Discovery, Instance, Lease, LeaseId, LeaseInfo, RuleKind, Snapshot, Source, Target, UnappliedRule,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -58,6 +58,8 @@ fn open(registry: Arc<Scripted>, data_dir: Option<&Path>, advertise: Option<IpAd
         }],
         own_listeners: vec!["127.0.0.1:15020".parse().unwrap()],
         config: Arc::default(),
+        mode: Default::default(),
+        takeover: Default::default(),
         ports: remora_registry::Ports::default(),
     };
     let metrics = DiscoveryMetrics::new(&mut prometheus_client::registry::Registry::default());
@@ -145,7 +147,7 @@ async fn a_follower_gets_the_list_once_it_is_known_and_the_route_is_there_by_the
             .weight,
         7
     );
-    assert_eq!(house.desk.inward(&shown, Client::Java).len(), 1);
+    assert_eq!(house.desk.inward(LeaseId::NOBODY, &shown, Client::Java).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -442,7 +444,7 @@ async fn two_thousand_providers_and_two_thousand_services_are_taken_in_quickly()
     let step = start.elapsed() / 100;
     let snapshot = list.borrow().clone().unwrap();
     let start = std::time::Instant::now();
-    assert_eq!(house.desk.inward(&snapshot, Client::Java).len(), 1);
+    assert_eq!(house.desk.inward(LeaseId::NOBODY, &snapshot, Client::Java).len(), 1);
     let inward = start.elapsed();
     let start = std::time::Instant::now();
     let mut lists = Vec::new();

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use remora_naming::sofa::{Provider, Service, line};
-use remora_registry::{BoxFuture, Client, Instance};
+use remora_registry::{BoxFuture, Client, Instance, LeaseId};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -159,7 +159,11 @@ impl MeshApi {
     async fn shown(&self, mut list: List) -> Vec<Instance> {
         match timeout(self.first_list_wait, list.wait_for(Option::is_some)).await {
             Ok(Ok(snapshot)) => match snapshot.as_ref() {
-                Some(snapshot) => self.desk.book.discovery.inward(snapshot, Client::Plain),
+                Some(snapshot) => self
+                    .desk
+                    .book
+                    .discovery
+                    .inward(LeaseId::NOBODY, snapshot, Client::Plain),
                 None => Vec::new(),
             },
             // The proxy goes down, or the registry is slow: the application calls 12220 in any case.

@@ -187,7 +187,7 @@ impl Discovery for Scripted {
         });
     }
 
-    fn inward(&self, snapshot: &Snapshot, client: Client) -> Vec<Instance> {
+    fn inward(&self, _: LeaseId, snapshot: &Snapshot, client: Client) -> Vec<Instance> {
         assert_eq!(client, Client::Plain, "SOFARPC dials the dotted form");
         let at_egress = |instance: &Arc<Instance>| Instance {
             host: "127.0.0.1".into(),

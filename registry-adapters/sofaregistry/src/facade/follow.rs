@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use remora_naming::sofa::line;
-use remora_registry::{Client, Snapshot, Target};
+use remora_registry::{Client, LeaseId, Snapshot, Target};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -280,7 +280,8 @@ impl Session {
     /// What an application is shown of a service.
     fn shown(&self, snapshot: &Snapshot, zone: String) -> Content {
         // SOFARPC dials a dotted address as it is.
-        let shown = self.discovery.inward(snapshot, Client::Plain);
+        let lease = self.known_lease().map_or(LeaseId::NOBODY, |(_, lease)| lease);
+        let shown = self.discovery.inward(lease, snapshot, Client::Plain);
         let mut lines: Vec<String> = shown.iter().map(line::print).collect();
         lines.sort_unstable();
         lines.dedup();

@@ -263,7 +263,7 @@ impl Discovery for Memory {
         });
     }
 
-    fn inward(&self, snapshot: &Snapshot, _: Client) -> Vec<Instance> {
+    fn inward(&self, _: LeaseId, snapshot: &Snapshot, _: Client) -> Vec<Instance> {
         snapshot.instances.iter().map(|one| Instance::clone(one)).collect()
     }
 

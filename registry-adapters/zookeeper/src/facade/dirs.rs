@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use super::door::Door;
 use super::line::Place;
-use super::list::{Change, Shown};
+use super::list::{Change, Shown, Viewer};
 use super::sent::{Done, Then};
+use super::stand_in::Home;
 use crate::wire::{ErrorCode, EventKind, Reply, ReplyHeader, Request, RequestHeader, Seq, Text, watcher_kind};
 
 /// A list that a session reads.
@@ -302,7 +303,12 @@ impl Door {
     /// Brings the shown list up to date and fires what is watched.
     pub(super) fn refresh(&mut self, dir: &str) {
         let discovery = self.discovery();
-        let client = self.state.client;
+        let viewer = Viewer {
+            discovery: discovery.as_ref(),
+            lease: self.lease(),
+            client: self.state.client,
+            may_see_registry: self.home == Home::Registry && !self.shared.config.keeps_publications,
+        };
         let stamp = self.state.next_stamp();
         let Some(view) = self.state.views.get_mut(dir) else {
             return;
@@ -312,7 +318,7 @@ impl Door {
         };
         let was_known = view.is_known;
         let was_relayed = view.is_relayed();
-        let changes = view.shown.refresh(&snapshot, discovery.as_ref(), client, stamp);
+        let changes = view.shown.refresh(&snapshot, &viewer, stamp);
         view.is_known = true;
         // What stood in the registry was shown, or is from now on.
         let is_elsewhere = std::mem::take(&mut view.is_shown_late) || (was_known && was_relayed != view.is_relayed());

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use remora_naming::application;
 use remora_naming::dubbo_url::is_provider_child;
-use remora_registry::{Client, Discovery, Instance, Snapshot, Target};
+use remora_registry::{Client, Discovery, Instance, LeaseId, Snapshot, Target};
 use tracing::warn;
 
 use crate::places::{child_data, print_child};
@@ -23,7 +23,7 @@ use crate::wire::{EventKind, Stat};
 #[derive(Debug, Default)]
 pub(super) struct Shown {
     entries: BTreeMap<String, Entry>,
-    /// Nothing in it is discovery's: the real directory is shown.
+    /// Nothing in it is discovery's, or all of it is left as it is: the real directory is shown.
     pub(super) is_foreign: bool,
     /// What stands in for the directory's `cversion` and `pzxid`; `None` until the directory was read once.
     figures: Option<(i32, i64)>,
@@ -31,6 +31,16 @@ pub(super) struct Shown {
     changes: i32,
     /// zxid of the last change.
     changed_at: i64,
+}
+
+/// Who looks at a list.
+#[derive(Clone, Copy)]
+pub(super) struct Viewer<'a> {
+    pub(super) discovery: &'a dyn Discovery,
+    pub(super) lease: LeaseId,
+    pub(super) client: Client,
+    /// The registry can answer reads of a list that is left as it is.
+    pub(super) may_see_registry: bool,
 }
 
 /// An entry of the list.
@@ -64,19 +74,25 @@ pub(super) struct Change {
 }
 
 impl Shown {
-    /// Replaces the list by what `snapshot` shows; `stamp` is the zxid to give to what changed.
-    pub(super) fn refresh(
-        &mut self,
-        snapshot: &Snapshot,
-        discovery: &dyn Discovery,
-        client: Client,
-        stamp: i64,
-    ) -> Vec<Change> {
+    /// Replaces the list by what `snapshot` shows to `viewer`; `stamp` is the zxid to give to what changed.
+    pub(super) fn refresh(&mut self, snapshot: &Snapshot, viewer: &Viewer<'_>, stamp: i64) -> Vec<Change> {
+        let Viewer {
+            discovery,
+            lease,
+            client,
+            ..
+        } = *viewer;
         let foreign = &snapshot.foreign;
+        if viewer.may_see_registry && discovery.leaves(lease, snapshot) {
+            self.is_foreign = true;
+            let ids = snapshot.instances.iter().map(|instance| &instance.id);
+            let names: Vec<Arc<str>> = foreign.iter().chain(ids).cloned().collect();
+            return self.replace(BTreeMap::new(), &names, stamp);
+        }
         self.is_foreign = snapshot.instances.is_empty() && !foreign.is_empty();
         let mut next: BTreeMap<String, Bytes> = BTreeMap::new();
         let stored: HashMap<&str, &Instance> = snapshot.instances.iter().map(|i| (&*i.id, &**i)).collect();
-        for instance in discovery.inward(snapshot, client) {
+        for instance in discovery.inward(lease, snapshot, client) {
             let is_untouched = stored.get(&*instance.id).is_some_and(|stored| **stored == instance);
             match printed(&snapshot.target, &instance, is_untouched) {
                 Ok((name, data)) => drop(next.insert(name, data)),

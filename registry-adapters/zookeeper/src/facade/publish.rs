@@ -361,6 +361,9 @@ impl Door {
 pub(super) fn log_unchanged(cause: &Unchanged, path: &str) {
     match cause {
         Unchanged::Foreign => {}
+        Unchanged::Publish(PublishError::NotTaken { why }) => {
+            debug!(registry = "zookeeper", path, reason = why.label(), "published as it is");
+        }
         cause => warn!(
             registry = "zookeeper",
             path,

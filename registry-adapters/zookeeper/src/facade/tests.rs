@@ -55,7 +55,7 @@ impl Discovery for Echo {
         self.0.subscribe()
     }
 
-    fn inward(&self, snapshot: &Snapshot, _: Client) -> Vec<Instance> {
+    fn inward(&self, _: LeaseId, snapshot: &Snapshot, _: Client) -> Vec<Instance> {
         snapshot.instances.iter().map(|one| Instance::clone(one)).collect()
     }
 

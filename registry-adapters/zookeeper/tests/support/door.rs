@@ -165,7 +165,7 @@ impl Discovery for Script {
         self.list(target).subscribe()
     }
 
-    fn inward(&self, snapshot: &Snapshot, client: Library) -> Vec<Instance> {
+    fn inward(&self, _: LeaseId, snapshot: &Snapshot, client: Library) -> Vec<Instance> {
         let host = match client {
             Library::Java => EGRESS.0,
             Library::Plain => "127.0.0.1",
