@@ -196,7 +196,10 @@ pub(super) async fn answer(
         return text(StatusCode::FORBIDDEN, format!("{path}: {forbidden}\n"));
     }
     match path {
-        "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
+        "/livez" => match (views.alive)().await {
+            None => text(StatusCode::OK, "ok\n".to_owned()),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
+        },
         "/readyz" => readyz(headers, views),
         "/metrics" => typed(StatusCode::OK, OPENMETRICS, (views.metrics)()),
         "/catalog" => json(StatusCode::OK, &(views.catalog)()),

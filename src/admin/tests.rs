@@ -36,6 +36,7 @@ fn views(stop: &Stop) -> Views {
                 }
             })
         }),
+        alive: Box::new(|| Box::pin(async { None })),
         withdraw: Box::new(|| {
             Box::pin(async {
                 LeftView {

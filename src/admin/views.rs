@@ -22,6 +22,8 @@ pub struct Views {
     pub catalog: Box<dyn Fn() -> CatalogView + Send + Sync>,
     /// `/connections`; the worker threads are asked.
     pub connections: Box<dyn Fn() -> BoxFuture<'static, ConnectionsView> + Send + Sync>,
+    /// `/livez`: `None`, or what has come to a standstill.
+    pub alive: Box<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>,
     /// `/config`: the effective configuration as YAML, secrets hidden.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// `POST /reload`: reads the configuration again.

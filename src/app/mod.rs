@@ -258,6 +258,7 @@ impl App {
                 calls.protocols,
                 open_doors,
             ),
+            alive: views::alive(Arc::clone(&call)),
             config: Box::new(move || effective(&of_config.state().effective)),
             reload: Box::new(move || {
                 let reloader = Arc::clone(&of_reload);

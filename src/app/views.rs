@@ -3,9 +3,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use remora_registry::BoxFuture;
+use tracing::warn;
 
 use super::SharedCall;
 use super::doors::OpenDoor;
@@ -21,6 +22,8 @@ use crate::metrics::CallMetrics;
 
 /// A list longer than this is cut: `/connections` is for people.
 const MAX_CONNECTIONS_SHOWN: usize = 1000;
+/// A turn of a worker takes milliseconds, also under load.
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 /// Uses of a provider that are no oddity.
 const USED: [&str; 2] = ["dialled", "shown as it is"];
 
@@ -204,6 +207,23 @@ pub(super) fn connections(
                 calls: calls(&metrics),
                 facade_connections,
             }
+        })
+    })
+}
+
+/// Whether every worker of the call path still turns.
+pub(super) fn alive(call: SharedCall) -> Box<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync> {
+    Box::new(move || {
+        let call = Arc::clone(&call);
+        Box::pin(async move {
+            let silent = match &*call.lock().await {
+                Some(call) => call.silent(ALIVE_WITHIN).await,
+                // It has drained, or another process has it.
+                None => return None,
+            };
+            let first = silent.first()?;
+            warn!(worker = first, "a worker of the call path does not answer");
+            Some(format!("worker {first} of the call path does not answer"))
         })
     })
 }

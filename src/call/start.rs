@@ -14,7 +14,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use remora_protocol::{Pooling, Protocol};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -192,6 +193,23 @@ impl CallHandle {
             }
         }
         all
+    }
+
+    /// The workers that do not answer within `limit`: they hang, or have ended.
+    pub async fn silent(&self, limit: Duration) -> Vec<usize> {
+        let mut asked = JoinSet::new();
+        for (index, worker) in self.workers.iter().enumerate() {
+            let inbox = worker.inbox.clone();
+            asked.spawn(async move {
+                let (answer, pong) = oneshot::channel();
+                let answered = async { inbox.send(Message::Ping(answer)).await.is_ok() && pong.await.is_ok() };
+                let is_silent = !timeout(limit, answered).await.unwrap_or(false);
+                is_silent.then_some(index)
+            });
+        }
+        let mut silent: Vec<usize> = asked.join_all().await.into_iter().flatten().collect();
+        silent.sort_unstable();
+        silent
     }
 
     /// Accepts, reads and writes from now on.

@@ -65,6 +65,8 @@ pub(super) enum Message {
     View(oneshot::Sender<Vec<ConnectionView>>),
     /// Somebody wants to see who calls what.
     Tallies(oneshot::Sender<TalliesView>),
+    /// Somebody wants to know whether this worker still turns.
+    Ping(oneshot::Sender<()>),
     /// Other settings, and another time for the drain; what is under way goes on with what it began with.
     Configure(Arc<Config>, Duration),
 }
@@ -219,6 +221,10 @@ impl Worker {
             Message::View(answer) => {
                 // Nobody may be waiting any more.
                 let _ = answer.send(view::connections(self, Instant::now()));
+            }
+            Message::Ping(answer) => {
+                // Who asked may have given up.
+                let _ = answer.send(());
             }
             Message::Tallies(answer) => {
                 let _ = answer.send(self.tallies.view(Instant::now()));

@@ -14,7 +14,7 @@ pub(super) async fn tell(notify: Notify, views: Arc<Views>) {
     if !notify.is_heard() {
         return std::future::pending().await;
     }
-    // On the control thread itself, so that one that hangs is not told to live.
+    // On the control thread, and after each worker has answered: if one of them hangs, nobody is told that we live.
     let mut tick = interval(notify.alive_every().map_or(LOOK_EVERY, |every| every.min(LOOK_EVERY)));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_ready = false;
@@ -44,7 +44,7 @@ pub(super) async fn tell(notify: Notify, views: Arc<Views>) {
             notify.status(&status);
             said = gist;
         }
-        if notify.alive_every().is_some() {
+        if notify.alive_every().is_some() && (views.alive)().await.is_none() {
             notify.alive();
         }
     }

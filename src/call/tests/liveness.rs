@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Heartbeats, goaway, idle connections, instances that leave the list.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use remora_protocol::FrameKind;
 
-use super::peers::{Path, Peer, Provider, ms, text, until};
-use super::wire::{frame, reply, request};
+use super::peers::{Path, Peer, Provider, ms, soon, text, until};
+use super::wire::{STUCK, frame, reply, request};
 use crate::call::Config;
 
 #[tokio::test]
@@ -154,4 +157,42 @@ async fn an_unused_upstream_connection_is_closed() {
     client.call(&request(0, "svc", b"")).await;
     until("closed", || path.sum(|s| s.closed("idle")) == 1).await;
     assert_eq!(client.call(&request(1, "svc", b"again")).await.body(), b"again");
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_or_has_ended_is_named() {
+    let mut path = Path::with_workers(Config::default(), 2);
+    let handle = path.handle.take().unwrap();
+    let long = Duration::from_secs(30);
+    assert!(handle.silent(long).await.is_empty());
+
+    STUCK.store(true, Ordering::Release);
+    let mut client = Peer::connect(path.egress).await;
+    client.send(&frame(FrameKind::Request, 0, 1, b"stuck")).await;
+    let silent = soon("one worker hangs", async {
+        loop {
+            let silent = handle.silent(Duration::from_millis(20)).await;
+            if !silent.is_empty() {
+                return silent;
+            }
+        }
+    })
+    .await;
+    assert_eq!(silent.len(), 1, "the other one still turns");
+    STUCK.store(false, Ordering::Release);
+    // It reads no service in that request, and says so.
+    client.expect(FrameKind::Reply).await;
+    assert!(handle.silent(long).await.is_empty());
+
+    drop(client);
+    path.drain.cancel();
+    let ended = soon("both workers end", async {
+        loop {
+            let silent = handle.silent(long).await;
+            if silent.len() == 2 {
+                return silent;
+            }
+        }
+    });
+    assert_eq!(ended.await, [0, 1]);
 }

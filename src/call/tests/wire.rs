@@ -11,6 +11,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use remora_protocol::{
@@ -78,6 +79,9 @@ pub(crate) fn payload(request: &Frame) -> &[u8] {
     &body[end + 1..]
 }
 
+/// While it is set, workers hang that read a request which begins with `stuck`.
+pub(crate) static STUCK: AtomicBool = AtomicBool::new(false);
+
 impl Protocol for Mini {
     fn name(&self) -> &'static str {
         "mini"
@@ -128,6 +132,12 @@ impl Protocol for Mini {
 
     fn route_keys<'f>(&self, request: &'f Frame) -> Result<RouteKeys<'f>, RouteKeysError> {
         let body = request.body();
+        if body.starts_with(b"stuck") {
+            // As code that hangs: until the test lets go.
+            while STUCK.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
         if body.starts_with(b"?") {
             return Err(RouteKeysError::Opaque {
                 serialization: "riddle",
