@@ -13,10 +13,10 @@ RATE = 50
 class Load:
     """A consumer that calls all the time, until it is told to stop."""
 
-    def __init__(self, world, line, seconds=150, timeout=1000, **where):
+    def __init__(self, world, line, *args, seconds=150, timeout=1000, **where):
         self.world = world
         self.stop_file = world.parts.folder / "stop-load"
-        self.proc = world.consumer(line, "--loop", seconds, "--rate", RATE, "--timeout", timeout, "--wait", 20, "--stop-file", self.stop_file, **where)
+        self.proc = world.consumer(line, "--loop", seconds, "--rate", RATE, "--timeout", timeout, "--wait", 20, "--stop-file", self.stop_file, *args, **where)
         self.proc.event("ready", 60)
         time.sleep(3)
 
