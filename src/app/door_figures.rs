@@ -60,6 +60,30 @@ pub(super) fn facades(doors: &[Counted]) -> Vec<Figure> {
                 _ => Vec::new(),
             },
         ),
+        gauge(
+            names::FACADE_COPIES,
+            "Nodes of which a last known copy is kept for an outage",
+            &|s| match s {
+                DoorStats::ZooKeeper(s) => plain(&s.copies),
+                _ => Vec::new(),
+            },
+        ),
+        counter(
+            names::FACADE_COPIES_SHOWN,
+            "Times a last known copy of a node was shown to an application",
+            &|s| match s {
+                DoorStats::ZooKeeper(s) => plain(&s.copies_shown),
+                _ => Vec::new(),
+            },
+        ),
+        gauge(
+            names::FACADE_OWED,
+            "Nodes written while the registry was away that it is not told of yet",
+            &|s| match s {
+                DoorStats::ZooKeeper(s) => plain(&s.owed),
+                _ => Vec::new(),
+            },
+        ),
         counter(
             names::FACADE_RESTORED,
             "Published nodes that were gone and were made again",

@@ -84,6 +84,12 @@ pub const FACADE_SESSIONS: &str = "remora_facade_sessions";
 pub const FACADE_REQUESTS: &str = "remora_facade_requests";
 /// Connections of applications that started while the registry was away and are served from what is known; ZooKeeper.
 pub const FACADE_STAND_INS: &str = "remora_facade_stand_ins";
+/// Nodes (mappings, metadata, settings, rules) of which a last known copy is kept for an outage; ZooKeeper.
+pub const FACADE_COPIES: &str = "remora_facade_copies";
+/// Times such a copy was shown to an application that started while the registry was away; ZooKeeper.
+pub const FACADE_COPIES_SHOWN: &str = "remora_facade_copies_shown";
+/// Nodes that such applications wrote, and that the registry is not told of yet; ZooKeeper.
+pub const FACADE_OWED: &str = "remora_facade_owed";
 /// Published nodes that were gone and were made again; ZooKeeper.
 pub const FACADE_RESTORED: &str = "remora_facade_restored";
 /// Watch events (ZooKeeper) and pushes (SOFARegistry) made by the facade.

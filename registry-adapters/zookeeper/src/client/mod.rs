@@ -312,10 +312,18 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; `is_no_node` when it is absent.
     pub async fn set_data(&self, path: &str, data: Bytes) -> Result<Stat, ClientError> {
+        self.set_data_of(path, data, ANY_VERSION).await
+    }
+
+    /// Replaces a node's data, if it is of `version`.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; code `BAD_VERSION` when somebody else was faster.
+    pub async fn set_data_of(&self, path: &str, data: Bytes, version: i32) -> Result<Stat, ClientError> {
         let request = Request::SetData(SetData {
             path: self.inside(path),
             data: Some(data),
-            version: ANY_VERSION,
+            version,
         });
         match self.ask(path, request, None).await? {
             Reply::Stat(stat) => Ok(stat),

@@ -32,7 +32,7 @@ pub(super) struct Bridge {
 }
 
 impl Bridge {
-    fn client(&self, shared: &Shared, drain: &CancellationToken) -> Arc<Client> {
+    pub(super) fn client(&self, shared: &Shared, drain: &CancellationToken) -> Arc<Client> {
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         client.upgrade().unwrap_or_else(|| {
             let options = Options {

@@ -223,6 +223,7 @@ impl Door {
     pub(super) fn relay(&mut self, head: RequestHeader, request: Request, frame: &Bytes, then: Then) {
         Stats::count(&self.shared.stats.relayed);
         let place = self.place();
+        let then = self.noting(&request, then);
         if self.shared.chroot.is_empty() {
             self.send_raw(head, frame, place, then);
         } else {
@@ -318,7 +319,8 @@ impl Door {
     /// Sends a request on whose place was taken before.
     pub(super) fn relay_at(&mut self, head: RequestHeader, request: Request, place: Place) {
         Stats::count(&self.shared.stats.relayed);
-        self.send_as(head.xid, head.xid, request, Some(place), Then::Relay);
+        let then = self.noting(&request, Then::Relay);
+        self.send_as(head.xid, head.xid, request, Some(place), then);
     }
 
     /// Answers from here.

@@ -16,6 +16,7 @@
 mod bridge;
 mod config;
 mod connection;
+mod copies;
 mod dirs;
 mod door;
 mod farewell;
@@ -30,6 +31,7 @@ mod line;
 mod list;
 mod multi;
 mod names;
+mod owed;
 mod paths;
 mod publish;
 mod replies;
@@ -58,6 +60,7 @@ use tracing::{debug, warn};
 use self::bridge::Bridge;
 pub use self::config::Config;
 use self::connection::Keys;
+use self::copies::Copies;
 use self::farewell::Withdrawn;
 use self::paths::Roots;
 use self::session::Sessions;
@@ -86,6 +89,8 @@ pub(crate) struct Shared {
     /// Those whose entries were withdrawn when Remora left.
     withdrawn: Withdrawn,
     stand_in: StandIn,
+    /// Last known copies of what is not discovery's.
+    copies: Copies,
     bridge: Bridge,
     /// What was reported of each place, to report changes only.
     reported_rules: Mutex<HashMap<String, Vec<UnappliedRule>>>,
@@ -122,10 +127,12 @@ impl ZookeeperFacade {
             Some(addr) => Some(listen(ports, addr, "facades.zookeeper.raw")?),
             None => None,
         };
+        let stats = Arc::<Stats>::default();
         let shared = Shared {
+            copies: Copies::new(&backend.describe(), &stats),
             roots: Roots::new(config.service_roots.clone(), config.application_roots.clone()),
             chroot: Chroot::new(backend.chroot()),
-            stats: Arc::default(),
+            stats,
             backend,
             registry: registry.into(),
             sessions: Sessions::default(),
@@ -148,6 +155,10 @@ impl ZookeeperFacade {
     pub fn remember_in(mut self, dir: &Path) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             shared.withdrawn = Withdrawn::read(dir);
+            if shared.keeps_copies() {
+                let registry = Arc::clone(&shared.registry);
+                shared.copies.remember_in(dir, &registry);
+            }
         }
         self
     }
@@ -205,6 +216,7 @@ impl ZookeeperFacade {
         let reading = tokio::spawn(reader.run());
         let reach = Reach::of(&shared, &*discovery);
         let mut absence = Absence::default();
+        let mut keeping = JoinSet::new();
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
             tokio::select! {
@@ -215,6 +227,9 @@ impl ZookeeperFacade {
                     if is_up {
                         shared.stand_in.clear();
                     }
+                    if keeping.is_empty() {
+                        keeping.spawn(keep_copies(Arc::clone(&shared), is_up, drain.clone()));
+                    }
                     if let Some(back) = absence.is_over(&reach, &shared.stand_in) {
                         for estate in shared.sessions.given_up(back) {
                             bridge::carry_living(&shared, estate, &drain);
@@ -222,6 +237,7 @@ impl ZookeeperFacade {
                     }
                 }
                 Some(_) = connections.join_next() => {}
+                Some(_) = keeping.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         if places.is_full() {
@@ -253,10 +269,32 @@ impl ZookeeperFacade {
             }
         }
         while connections.join_next().await.is_some() {}
+        while keeping.join_next().await.is_some() {}
+        write_copies(&shared).await;
         drop(gate);
         // A panic in there was logged by the panic hook.
         let _ = reading.await;
         Ok(())
+    }
+}
+
+/// Writes down what is known, and tells the registry what is owed to it.
+async fn keep_copies(shared: Arc<Shared>, is_up: bool, drain: CancellationToken) {
+    write_copies(&shared).await;
+    if is_up {
+        owed::pay(shared, drain.clone()).await;
+    }
+    tokio::select! {
+        () = drain.cancelled() => {}
+        () = tokio::time::sleep(KEEP_EVERY) => {}
+    }
+}
+
+async fn write_copies(shared: &Shared) {
+    let Some(draft) = shared.copies.draft() else { return };
+    // A panic in there was logged by the panic hook.
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || draft.write()).await {
+        shared.copies.not_written(&error);
     }
 }
 
@@ -306,6 +344,11 @@ impl Shared {
         }
     }
 
+    /// Whether last known copies are kept of what applications read: a registry inside this process is never away.
+    fn keeps_copies(&self) -> bool {
+        self.config.stand_in && self.backend.can_be_away()
+    }
+
     /// Whether services stand below `path`.
     fn is_namespace(&self, path: &str) -> bool {
         let known = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
@@ -338,6 +381,8 @@ fn tokio_listener(listener: TcpListener) -> Result<tokio::net::TcpListener, Faca
 /// Nobody is looked for at an egress here.
 const NO_EGRESS: u16 = 0;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Copies are written at most so often.
+const KEEP_EVERY: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

@@ -294,7 +294,8 @@ impl Door {
             other => other,
         };
         let place = self.place();
-        self.send(head, request, place, Then::Relay);
+        let then = self.noting(&request, Then::Relay);
+        self.send(head, request, place, then);
     }
 
     fn outward_metadata(&mut self, data: &[u8], application: &str) -> Option<Vec<u8>> {

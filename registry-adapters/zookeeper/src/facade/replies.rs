@@ -24,8 +24,22 @@ impl Door {
             (true, Some(op)) => Reply::decode(op, body.clone()).ok(),
             _ => None,
         };
+        let then = match then {
+            Then::Noted { path, then } => {
+                self.shared.copies.note(&path, err, decoded(&body).as_ref());
+                *then
+            }
+            Then::Wrote { path, data } => {
+                if err.is_ok() {
+                    self.wrote(&path, &data);
+                }
+                Then::Relay
+            }
+            then => then,
+        };
         let reply = match then {
-            Then::Ignore => return,
+            // Taken off above; they are not put into each other.
+            Then::Ignore | Then::Noted { .. } | Then::Wrote { .. } => return,
             Then::Farewell { registry_path } => return self.farewell_answered(&registry_path, err),
             Then::Guard { path, watch } => return self.guarded(&path, watch, head, decoded(&body)),
             Then::Restore { path, is_second } => return self.restored(path, is_second, err),

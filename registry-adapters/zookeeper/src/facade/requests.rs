@@ -24,6 +24,7 @@ impl Door {
             }
             self.furnish(&request);
         }
+        self.state.has_identity |= matches!(request, Request::Auth(_) | Request::Sasl { .. });
         match request {
             Request::Ping => self.ping(head),
             Request::CloseSession => self.relay(head, request, &frame, Then::Close),

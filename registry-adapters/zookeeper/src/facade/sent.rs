@@ -102,6 +102,16 @@ pub(super) enum Then {
         path: String,
         is_second: bool,
     },
+    /// Tells of a node that copies are kept of, see `copies.rs`.
+    Noted {
+        path: String,
+        then: Box<Then>,
+    },
+    /// Something that stays, in the stand-in, see `owed.rs`.
+    Wrote {
+        path: String,
+        data: Bytes,
+    },
     /// Nobody asks.
     Ignore,
 }

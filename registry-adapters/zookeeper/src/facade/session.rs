@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) is_resumed: bool,
     /// What it published before is not asked for yet.
     pub(super) is_to_be_learned: bool,
+    /// It told who it is: what it may read others may not.
+    pub(super) has_identity: bool,
     /// Highest zxid it was shown.
     pub(super) high: i64,
     /// Last zxid given to an entry made here.
@@ -67,6 +69,7 @@ impl State {
             is_raw: false,
             is_resumed: false,
             is_to_be_learned: false,
+            has_identity: false,
             high: 0,
             stamp: 0,
             is_detached: false,

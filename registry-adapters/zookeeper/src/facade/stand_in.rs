@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
 use super::door::Door;
+use super::owed::Kind;
 use super::paths::Shape;
 use super::sent::Then;
 use super::{Shared, config::Config};
@@ -180,6 +181,9 @@ impl Door {
     /// Whether the stand-in may answer this. What it cannot know, or could not hand on later, it does not answer.
     pub(super) fn stands_in_for(&self, request: &Request) -> bool {
         match request {
+            // An operator's words would be lost.
+            Request::Create(_) | Request::SetData(_) | Request::Delete { .. } if self.is_word(request) => false,
+            Request::Multi(ops) if ops.iter().any(|op| self.shared.kind(op.path()).is_some()) => false,
             Request::Multi(ops) | Request::MultiRead(ops) => ops.iter().all(|op| {
                 let create = match &op {
                     crate::wire::Op::Create(create) => Some(create.flags),
@@ -191,6 +195,11 @@ impl Door {
             Request::Sasl { .. } => false,
             other => other.path().is_none_or(|path| self.is_discoverys(path)),
         }
+    }
+
+    fn is_word(&self, request: &Request) -> bool {
+        let kind = request.path().and_then(|path| self.shared.kind(path));
+        kind == Some(Kind::Word)
     }
 
     /// Whether a path stands below a root where services are.
@@ -225,6 +234,7 @@ impl Door {
         };
         let shared = Arc::clone(&self.shared);
         let is_create = matches!(request, Request::Create(_));
+        self.put_copy(&path);
         let parent = path.rsplit_once('/').map(|(parent, _)| parent);
         match shared.roots.shape(&path) {
             // Applications remember which directories they made, and do not make them again (Dubbo 2.7).
@@ -247,11 +257,20 @@ impl Door {
 
     /// Makes a node, and those above it.
     fn put(&mut self, path: &str) {
+        self.put_with(path, Bytes::new());
+    }
+
+    /// As [`put`](Self::put), with data.
+    pub(super) fn put_with(&mut self, path: &str, data: Bytes) {
         if self.furnished.len() >= MAX_FURNISHED || !self.furnished.insert(path.to_owned()) {
             return;
         }
-        for parent in levels(path) {
-            self.send_own(node(parent), 0, None, Then::Ignore);
+        for level in levels(path) {
+            let mut request = node(level);
+            if let (Request::Create(create), true) = (&mut request, level == path) {
+                create.data = Some(data.clone());
+            }
+            self.send_own(request, 0, None, Then::Ignore);
         }
     }
 

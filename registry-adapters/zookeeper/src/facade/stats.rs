@@ -12,6 +12,12 @@ pub struct Stats {
     pub sessions: AtomicU64,
     /// Connections of sessions that are kept here while the registry is away.
     pub stand_ins: AtomicU64,
+    /// Nodes of which a last known copy is kept.
+    pub copies: AtomicU64,
+    /// Times such a copy was shown to an application.
+    pub copies_shown: AtomicU64,
+    /// Nodes that were written while the registry was away, and that it is not told yet.
+    pub owed: AtomicU64,
     /// Published nodes that were gone and were made again.
     pub restored: AtomicU64,
     /// Requests relayed as they were.
