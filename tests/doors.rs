@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The binary's doors for applications that hold no session at the registry: what they publish is kept there by Remora.
 
+mod ports;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ports::free_ports;
 use serde_json::{Value, json};
 
 /// Nothing here takes longer on a loaded machine, or it has failed.
@@ -120,11 +123,6 @@ fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_remora"));
     command.env_clear().args(args);
     command
-}
-
-fn free_ports<const N: usize>() -> [SocketAddr; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("it is bound"))
 }
 
 fn http(addr: SocketAddr, method: &str, path: &str, body: &str) -> Value {

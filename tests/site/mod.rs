@@ -2,11 +2,15 @@
 //! A place to run the binary in, and what tests ask of it.
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+#[path = "../ports/mod.rs"]
+mod ports;
+
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+pub use ports::free_ports;
 
 /// Nothing here takes longer on a loaded machine, or it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -115,22 +119,6 @@ pub fn remora(args: &[&str]) -> Command {
     command.env_clear().args(args);
     command
 }
-
-/// Ports below those that the system gives to connections, so that no connection of another test takes one meanwhile.
-pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
-    [(); N].map(|()| {
-        loop {
-            let next = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
-            let port = 10_240 + (std::process::id() * 61 + next) % 20_000;
-            let addr = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("below 32768")));
-            if TcpListener::bind(addr).is_ok() && TcpListener::bind(("0.0.0.0", addr.port())).is_ok() {
-                return addr;
-            }
-        }
-    })
-}
-
-static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
 
 pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned()

@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "test code; clippy sees tests only inside #[test]")]
 
+#[path = "../ports/mod.rs"]
+mod ports;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -12,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ports::free_ports;
 use remora_dubbo::{Answer, Dubbo, StringCall, answer, string_arguments, string_reply};
 use remora_protocol::{BytesMut, Decoded, Frame, FrameKind, Protocol, StreamId};
 
@@ -319,11 +323,6 @@ pub fn http(addr: SocketAddr, page: &str) -> String {
         .split_once("\r\n\r\n")
         .map(|(_, body)| body.to_owned())
         .unwrap_or_default()
-}
-
-pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("it is bound"))
 }
 
 pub fn text_of(output: &Output) -> String {
