@@ -40,7 +40,7 @@ pub enum ClientError {
         /// Asked.
         addr: SocketAddr,
         /// Page.
-        path: &'static str,
+        path: String,
         /// Status or parse error.
         what: String,
     },
@@ -66,7 +66,7 @@ impl Client {
     ///
     /// # Errors
     /// `Unreachable` without an answer in time.
-    pub async fn ask(&self, method: Method, path: &'static str) -> Result<(StatusCode, Bytes), ClientError> {
+    pub async fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
         self.ask_within(TIMEOUT, method, path).await
     }
 
@@ -78,7 +78,7 @@ impl Client {
         &self,
         limit: Duration,
         method: Method,
-        path: &'static str,
+        path: &str,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let unreachable = |cause: String| ClientError::Unreachable { addr: self.addr, cause };
         match tokio::time::timeout(limit, self.exchange(method, path)).await {
@@ -91,17 +91,17 @@ impl Client {
     ///
     /// # Errors
     /// Also when the body is something else.
-    pub async fn json<T: DeserializeOwned>(&self, path: &'static str) -> Result<T, ClientError> {
+    pub async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let (status, body) = self.ask(Method::GET, path).await?;
         serde_json::from_slice(&body).map_err(|error| ClientError::Strange {
             addr: self.addr,
-            path,
+            path: path.to_owned(),
             what: format!("{status} and no JSON that fits ({error})"),
         })
     }
 
     /// The error is its cause.
-    async fn exchange(&self, method: Method, path: &'static str) -> Result<(StatusCode, Bytes), String> {
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), String> {
         let stream = TcpStream::connect(self.addr).await.map_err(|e| e.to_string())?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|e| e.to_string())?;

@@ -4,6 +4,7 @@
 mod client;
 mod guard;
 mod server;
+mod topology;
 mod views;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::config::Address;
 
 pub use client::{Client, ClientError};
 pub use server::Admin;
+pub use topology::{ApplicationView, CalleeView, CallerView, Filter, FilterError, InView, OutView, TopologyView};
 pub use views::{
     CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, LeftView, ListView, ListenerView,
     OddView, PublishedView, RegistryView, ReloadOutcome, ReloadView, RouteView, RuleView, UpgradeView, Verb, Views,

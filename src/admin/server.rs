@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The HTTP server. GET `/livez /readyz /metrics /catalog /connections /config`, POST `/drain /reload /withdraw`.
+//! The HTTP server. GET `/livez /readyz /metrics /catalog /connections /topology /config`, POST `/drain /reload /withdraw`.
 //!
 //! Bounded: connections, header time, header size; bodies are not read. Of connections that say nothing, the longest
 //! silent makes way. Names in `Host` are refused where the answer tells about the catalog or the request changes something,
@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::guard::{Ends, Guard};
-use super::{AdminError, ReloadOutcome, UpgradeView, Views};
+use super::{AdminError, Filter, ReloadOutcome, UpgradeView, Views};
 use crate::lifecycle::StopKind;
 
 /// Health checks, scrapes and a few people; beyond that silent connections make way, and new ones wait for the others.
@@ -142,7 +142,7 @@ async fn serve_connection(
         let (site, place) = (Arc::clone(&site), Arc::clone(place));
         async move {
             place.is_at_work();
-            let answer = answer(request.method(), request.uri().path(), request.headers(), ends, &site).await;
+            let answer = answer(request.method(), asked(request.uri()), request.headers(), ends, &site).await;
             place.is_silent();
             Ok::<_, Infallible>(answer)
         }
@@ -173,8 +173,10 @@ pub(super) async fn answer(
     site: &Site,
 ) -> Response<Full<Bytes>> {
     let views = &*site.views;
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let allowed = match path {
-        "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/config" | "/upgrade" | "/" => Method::GET,
+        "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/topology" | "/config" | "/upgrade"
+        | "/" => Method::GET,
         "/drain" | "/reload" | "/withdraw" => Method::POST,
         _ => return text(StatusCode::NOT_FOUND, format!("no such page; {PAGES}\n")),
     };
@@ -204,6 +206,10 @@ pub(super) async fn answer(
         "/metrics" => typed(StatusCode::OK, OPENMETRICS, (views.metrics)()),
         "/catalog" => json(StatusCode::OK, &(views.catalog)()),
         "/connections" => json(StatusCode::OK, &(views.connections)().await),
+        "/topology" => match Filter::parse(query) {
+            Ok(filter) => json(StatusCode::OK, &(views.topology)(filter).await),
+            Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        },
         "/config" => typed(StatusCode::OK, "application/yaml; charset=utf-8", (views.config)()),
         "/upgrade" => json(
             StatusCode::OK,
@@ -231,6 +237,11 @@ pub(super) async fn answer(
             format!("remora {}; {PAGES}\n", env!("CARGO_PKG_VERSION")),
         ),
     }
+}
+
+/// Path and query.
+fn asked(uri: &hyper::Uri) -> &str {
+    uri.path_and_query().map_or(uri.path(), |asked| asked.as_str())
 }
 
 fn readyz(headers: &HeaderMap, views: &Views) -> Response<Full<Bytes>> {
@@ -292,4 +303,5 @@ fn typed(status: StatusCode, content_type: &'static str, body: String) -> Respon
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PAGES: &str = "GET /livez /readyz /metrics /catalog /connections /config, POST /drain /reload /withdraw";
+const PAGES: &str =
+    "GET /livez /readyz /metrics /catalog /connections /topology /config, POST /drain /reload /withdraw";

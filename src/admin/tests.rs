@@ -26,6 +26,14 @@ fn views(stop: &Stop) -> Views {
             ..CatalogView::default()
         }),
         connections: Box::new(|| Box::pin(async { ConnectionsView::default() })),
+        topology: Box::new(|filter| {
+            Box::pin(async move {
+                TopologyView {
+                    version: filter.service.unwrap_or_default(),
+                    ..TopologyView::default()
+                }
+            })
+        }),
         config: Box::new(|| "workers: 1\n".to_owned()),
         reload: Box::new(|| {
             Box::pin(async {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use remora_registry::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::topology::{Filter, TopologyView};
 use crate::lifecycle::{Readiness, Stop};
 
 /// Where the pages come from.
@@ -24,6 +25,8 @@ pub struct Views {
     pub connections: Box<dyn Fn() -> BoxFuture<'static, ConnectionsView> + Send + Sync>,
     /// `/livez`: `None`, or what has come to a standstill.
     pub alive: Box<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>,
+    /// `/topology`; the worker threads are asked.
+    pub topology: Box<dyn Fn(Filter) -> BoxFuture<'static, TopologyView> + Send + Sync>,
     /// `/config`: the effective configuration as YAML, secrets hidden.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// `POST /reload`: reads the configuration again.

@@ -17,6 +17,7 @@ mod published;
 mod registries;
 mod reload;
 mod run;
+mod topology;
 mod upgrade;
 mod views;
 mod watch;
@@ -251,6 +252,7 @@ impl App {
                 SystemTime::now(),
                 Arc::clone(&reloader),
             ),
+            topology: topology::topology(Arc::clone(&call), Arc::clone(&catalog), SystemTime::now()),
             connections: views::connections(
                 Arc::clone(&call),
                 call_metrics,

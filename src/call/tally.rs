@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use hashbrown::{Equivalent, HashMap};
 use remora_registry::ServiceKey;
-use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::discovery::route_table::KeyRef;
@@ -161,7 +160,7 @@ impl Tallies {
             peer: line.peer,
             door: line.door,
             caller: line.caller.to_string(),
-            service: line.service.to_string(),
+            service: line.service.clone(),
             calls: tally.calls.get(),
             idle_ms: tally.idle_ms(now),
         });
@@ -187,7 +186,7 @@ impl Tallies {
 }
 
 /// Who calls what, and where it goes.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct TalliesView {
     /// Callers and services.
     pub lines: Vec<LineView>,
@@ -198,7 +197,7 @@ pub struct TalliesView {
 }
 
 /// A caller and what it calls.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct LineView {
     /// Out of our application, or into it.
     pub side: Side,
@@ -210,8 +209,8 @@ pub struct LineView {
     pub door: SocketAddr,
     /// The calling application as its frames say it; empty if they do not.
     pub caller: String,
-    /// The service; empty if the bodies cannot be read.
-    pub service: String,
+    /// The service; all of it empty if the bodies cannot be read.
+    pub service: ServiceKey,
     /// Calls.
     pub calls: u64,
     /// Since the last one, in ms.
@@ -219,7 +218,7 @@ pub struct LineView {
 }
 
 /// A service and an instance that its calls are sent to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct HopView {
     /// Out of our application, or into it.
     pub side: Side,

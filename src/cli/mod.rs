@@ -6,15 +6,17 @@
 mod ask;
 mod check;
 mod exec;
+mod page;
 mod registry;
 mod run;
 mod status;
 mod supervisor;
+mod topology;
 mod upgrade;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -64,6 +66,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Who calls whom: applications, services, instances, calls, errors; also as a graph
+    Topology(topology::TopologyArgs),
     /// Exit 0 once the proxy is ready, 1 after the timeout: for start scripts and init containers
     Wait {
         #[command(flatten)]
@@ -226,6 +230,7 @@ pub fn main(plugins: Plugins) -> ExitCode {
         Command::Demo => block_on(async { Ok(crate::demo::run(&plugins).await?) }),
         Command::Registry { listen, data_dir } => block_on(registry::serve(listen, data_dir)),
         Command::Status { admin, json } => admin.client().and_then(|client| block_on(status::status(client, json))),
+        Command::Topology(args) => block_on(topology::topology(args)),
         Command::Wait { admin, timeout, gone } => admin.client().and_then(|client| match gone {
             true => block_on(ask::wait_gone(client, timeout.0)),
             false => block_on(ask::wait(client, timeout.0)),
@@ -299,7 +304,11 @@ fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
 
 impl AdminArgs {
     fn client(&self) -> anyhow::Result<Client> {
-        let addr = match self.admin {
+        Ok(Client::new(self.addr()?))
+    }
+
+    fn addr(&self) -> anyhow::Result<SocketAddr> {
+        Ok(match self.admin {
             Some(addr) => addr.0,
             None => {
                 crate::config::load(&Overrides::default(), |name| std::env::var(name).ok())?
@@ -308,8 +317,7 @@ impl AdminArgs {
                     .listen
                     .0
             }
-        };
-        Ok(Client::new(addr))
+        })
     }
 }
 

@@ -58,6 +58,6 @@ pub use ingress_ports::IngressRow;
 pub use metadata::{MetadataCall, MetadataError};
 pub use probe::{Knock, Probe};
 pub use status::{
-    CatalogView, EgressView, LeaseView, ListView, ProviderView, PublicationView, RegistryView, RuleView,
-    UnresolvedView, WithdrawalView,
+    ApplicationFacts, CatalogView, EgressView, LeaseView, ListView, ProviderView, PublicationView, RegistryView,
+    RuleView, UnresolvedView, WithdrawalView,
 };

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `/catalog` and `remora status` show. Plain data, names as they are shown.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use remora_registry::{Instance, RegistryState, Source};
+use remora_registry::{Instance, RegistryState, Source, Target};
 use serde::Serialize;
 
 use super::catalog::{Catalog, List, State};
+use super::hosts::own_addresses;
 use super::ingress_ports::IngressRow;
 use super::kept::KeptState;
 use super::lease::Publication;
@@ -181,7 +184,62 @@ pub struct UnresolvedView {
     pub cause: String,
 }
 
+/// An application at a facade, for the topology.
+#[derive(Clone, Debug, Default)]
+pub struct ApplicationFacts {
+    /// Its name, empty while unknown.
+    pub application: String,
+    /// Framework and version, empty while unknown.
+    pub framework: String,
+    /// Which facade.
+    pub facade: &'static str,
+    /// Its address.
+    pub peer: String,
+    /// Protocols and own ports of what it publishes, one for each publication.
+    pub ports: Vec<(Arc<str>, u16)>,
+    /// Names of the services whose lists it follows.
+    pub follows: BTreeSet<Arc<str>>,
+    /// Names of the applications whose lists it follows.
+    pub follows_applications: BTreeSet<Arc<str>>,
+}
+
 impl Catalog {
+    /// Every application at a facade.
+    pub fn application_facts(&self) -> Vec<ApplicationFacts> {
+        let state = self.state();
+        let facts = state.leases.iter().map(|(_, held)| {
+            let mut facts = ApplicationFacts {
+                application: held.info.application.clone(),
+                framework: held.framework.clone(),
+                facade: held.info.facade,
+                peer: held.info.peer.clone(),
+                ports: held
+                    .publications
+                    .values()
+                    .map(|p| (Arc::clone(&p.protocol), p.outward.app_port))
+                    .collect(),
+                ..ApplicationFacts::default()
+            };
+            for list in held.follows.iter().filter_map(|id| state.lists.get(id)) {
+                match &list.target {
+                    Target::Service { .. } => facts.follows.insert(Arc::clone(list.target.name())),
+                    Target::Application { .. } => facts.follows_applications.insert(Arc::clone(list.target.name())),
+                };
+            }
+            facts
+        });
+        facts.collect()
+    }
+
+    /// Addresses of this machine, the published one first.
+    pub fn own_hosts(&self) -> Vec<String> {
+        let advertised = self.setup.advertise;
+        let others = own_addresses()
+            .into_iter()
+            .filter(|ip| Some(*ip) != advertised && !ip.is_loopback());
+        advertised.into_iter().chain(others).map(|ip| ip.to_string()).collect()
+    }
+
     /// The state of each configured registry; cheap, for `/readyz`.
     pub fn registries(&self) -> Vec<RegistryView> {
         let state = self.state();

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Lines and columns that fit a terminal.
+
+/// For people, such as `3m05s`.
+pub(super) fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
+/// Longer cells are cut in the middle: the ends tell addresses and classes apart.
+const MAX_CELL: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Page {
+    pub(super) text: String,
+}
+
+impl Page {
+    pub(super) fn line(&mut self, line: String) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    /// Columns as wide as their widest cell; nothing at all without rows.
+    pub(super) fn table(&mut self, title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+        let rows: Vec<Vec<String>> = rows
+            .map(|row| row.into_iter().map(|cell| cut(&cell)).collect())
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        let head: Vec<String> = columns.iter().map(|c| (*c).to_owned()).collect();
+        let width = |at: usize| {
+            let cells = rows.iter().chain(std::iter::once(&head)).filter_map(|row| row.get(at));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+        self.line(String::new());
+        self.line(title.to_owned());
+        for row in std::iter::once(&head).chain(&rows) {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            self.line(format!("  {}", cells.collect::<Vec<_>>().join("  ")));
+        }
+    }
+}
+
+fn cut(cell: &str) -> String {
+    let chars: Vec<char> = cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if chars.len() <= MAX_CELL {
+        return chars.into_iter().collect();
+    }
+    let half = MAX_CELL / 2 - 1;
+    let (front, back) = (chars.iter().take(half), chars.iter().skip(chars.len() - half));
+    front.chain(&['.', '.']).chain(back).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_cells_are_cut_and_hold_no_control_characters() {
+        let cell = cut(&format!("{}\x1b[31m{}", "a".repeat(80), "z".repeat(80)));
+        assert_eq!(cell.chars().count(), MAX_CELL);
+        assert!(cell.starts_with("aaa") && cell.ends_with("zzz") && !cell.contains('\x1b'));
+    }
+}
