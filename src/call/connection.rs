@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use remora_protocol::{DecodeError, Frame, FrameKind, Protocol, Sniff, StreamId};
@@ -145,6 +146,13 @@ impl Downstream {
                 });
             }
         };
+        // Others may take the call, and only another Remora can see that from the answer: anybody else is served to the last.
+        if self.is_greeted.get()
+            && (self.door.is_leaving.load(Ordering::Relaxed) || !worker.listening.is_open(addr, self.wire.last_read()))
+        {
+            let ingress = self.door.local;
+            return Err(CallError::Leaving { ingress });
+        }
         let mut cached = self.application.borrow_mut();
         match &*cached {
             Some((of, route)) if *of == addr => Ok(route.clone()),

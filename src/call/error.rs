@@ -24,6 +24,12 @@ pub enum CallError {
         /// The ingress port's address.
         ingress: SocketAddr,
     },
+    /// The application behind an ingress port stops.
+    #[error("the application behind ingress {ingress} stops: it has withdrawn what it published, or closed its port")]
+    Leaving {
+        /// The ingress port's address.
+        ingress: SocketAddr,
+    },
     /// The list of the service is empty, or nobody in it speaks the protocol.
     #[error("no instance of {service} is registered; see the provider's registration in `remora status`")]
     NoInstance {
@@ -138,6 +144,7 @@ impl CallError {
         match self {
             Self::NoRoute { .. } => "no_route",
             Self::NoApplication { .. } => "no_application",
+            Self::Leaving { .. } => "leaving",
             Self::NoInstance { .. } => "no_instance",
             Self::Unreachable { .. } => "unreachable",
             Self::Overloaded { .. } => "overloaded",
@@ -161,6 +168,7 @@ impl CallError {
     pub fn local_reply(&self) -> LocalReply {
         match self {
             Self::NoRoute { .. } | Self::NoApplication { .. } | Self::UnownedRequest => LocalReply::NoRoute,
+            Self::Leaving { .. } => LocalReply::Draining,
             Self::NoInstance { .. } => LocalReply::NoInstance,
             Self::Unreachable { .. } => LocalReply::ConnectFailed,
             Self::Overloaded { .. } => LocalReply::Overloaded,

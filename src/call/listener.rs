@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -28,6 +28,8 @@ pub(super) struct Door {
     pub(super) local: SocketAddr,
     /// Ingress: where the application listens, once there is one.
     pub(super) app: ArcSwapOption<SocketAddr>,
+    /// Ingress: the application has said that it stops.
+    pub(super) is_leaving: AtomicBool,
 }
 
 /// Hands accepted connections out.

@@ -5,7 +5,8 @@
 //! is the life of a call; `recent.rs`, `router.rs`, `balancer/` and `governance/` say where it goes and for how long; `upstream/` has
 //! the connections to instances and the stream tables in which calls wait (`kept.rs`: with what); `reply.rs` answers; `write_buffer.rs` and
 //! `flush.rs` write. `worker.rs` is the thread around all of it, `clock.rs` its deadlines. `callback.rs` is the way back for
-//! providers' requests, `tally.rs` counts who calls what. `handover.rs` and those below the files above give all of it to another process.
+//! providers' requests, `tally.rs` counts who calls what, `listening.rs` notices an application that stops. `handover.rs` and those below
+//! the files above give all of it to another process.
 //!
 //! Meets discovery in `route_table` and `ingress` only. Not here: addresses are swapped in `discovery`, bytes of a protocol
 //! are known to its plugin.
@@ -24,6 +25,7 @@ mod governance;
 mod handover;
 mod kept;
 mod listener;
+mod listening;
 mod recent;
 mod reply;
 mod router;

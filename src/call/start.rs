@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -338,10 +338,19 @@ impl Acceptor {
                     }
                     Err(error) => warn!(side = "ingress", %error, "could not open an ingress port"),
                 },
-                Some(IngressChange::Assign { ingress: local, app }) => {
-                    match ingress.iter().find(|door| door.local == local) {
-                        Some(door) => door.app.store(Some(Arc::new(app))),
-                        None => warn!(side = "ingress", peer = %local, "no such ingress port"),
+                Some(IngressChange::Assign { ingress: local, app }) => match door(&ingress, local) {
+                    Some(door) => {
+                        door.app.store(Some(Arc::new(app)));
+                        door.is_leaving.store(false, Ordering::Relaxed);
+                    }
+                    None => warn!(side = "ingress", peer = %local, "no such ingress port"),
+                },
+                Some(IngressChange::Leaving {
+                    ingress: local,
+                    is_leaving,
+                }) => {
+                    if let Some(door) = door(&ingress, local) {
+                        door.is_leaving.store(is_leaving, Ordering::Relaxed);
                     }
                 }
             }
@@ -363,6 +372,10 @@ impl Acceptor {
             Err(error) => warn!(side = door.side.label(), peer = %door.local, %error, "could not listen"),
         }
     }
+}
+
+fn door(doors: &[Arc<Door>], local: SocketAddr) -> Option<&Arc<Door>> {
+    doors.iter().find(|door| door.local == local)
 }
 
 fn open(
@@ -388,6 +401,7 @@ fn open(
         protocol: plugin.clone(),
         local,
         app: ArcSwapOption::new(app.map(Arc::new)),
+        is_leaving: AtomicBool::new(false),
     };
     Ok((Arc::new(door), listener))
 }

@@ -24,6 +24,7 @@ use super::connection::Downstream;
 use super::handover::Frozen;
 use super::kept::KeptStore;
 use super::listener::Door;
+use super::listening::Listening;
 use super::router::Router;
 use super::tally::{Tallies, TalliesView};
 use super::upstream::connection::Upstream;
@@ -93,6 +94,7 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) kept: KeptStore,
     pub(super) tallies: Rc<Tallies>,
+    pub(super) listening: Listening,
 }
 
 impl Worker {
@@ -116,6 +118,7 @@ impl Worker {
             clock: Clock::default(),
             kept: KeptStore::default(),
             tallies,
+            listening: Listening::default(),
         })
     }
 

@@ -125,14 +125,11 @@ impl Discovery for Desk {
     }
 
     fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance) {
-        let mut state = self.catalog.state();
-        let Some(held) = state.leases.get_mut(lease) else {
-            return;
-        };
-        if let Some(gone) = held.publications.remove(&(target.clone(), Arc::clone(&instance.id))) {
-            tracing::info!(service = gone.what, application = held.info.application, "withdrawn");
-            self.catalog.metrics.publications.dec();
-        }
+        self.catalog.withdraw(lease, target, instance);
+    }
+
+    fn leave(&self, lease: LeaseId, target: &Target, instance: &Instance) {
+        self.catalog.leave(lease, target, instance);
     }
 
     fn follow(&self, lease: LeaseId, target: &Target) -> watch::Receiver<Option<Arc<Snapshot>>> {

@@ -28,4 +28,11 @@ pub enum IngressChange {
         /// Where the application listens.
         app: SocketAddr,
     },
+    /// The port's application has taken back all that it published there and stops at once, or it is back.
+    Leaving {
+        /// The ingress port's local address.
+        ingress: SocketAddr,
+        /// False when it is back.
+        is_leaving: bool,
+    },
 }

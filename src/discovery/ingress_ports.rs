@@ -45,6 +45,8 @@ struct Ports {
 struct Slot {
     ingress: u16,
     is_open: bool,
+    /// Its application has said that it stops.
+    is_leaving: bool,
     host: String,
 }
 
@@ -97,6 +99,7 @@ impl IngressPorts {
                     let slot = Slot {
                         ingress: row.ingress_port,
                         is_open: row.ingress_port == first,
+                        is_leaving: false,
                         host: row.host.clone(),
                     };
                     assigned.insert(row.app_port, slot);
@@ -157,6 +160,22 @@ impl IngressPorts {
         let ingress = self.take_port(protocol, app_port)?;
         info!(protocol, app_port, ingress, "ingress port assigned");
         Ok(ingress)
+    }
+
+    /// The application on a port has taken back all that it published there and stops, or it is back.
+    pub(super) fn set_leaving(&mut self, protocol: &str, app_port: u16, is_leaving: bool) {
+        let Some(ports) = self.protocols.iter_mut().find(|p| &*p.name == protocol) else {
+            return;
+        };
+        let ip = ports.settings.ingress.ip();
+        let slot = ports.assigned.get_mut(&app_port);
+        if let Some(slot) = slot.filter(|slot| slot.is_leaving != is_leaving) {
+            slot.is_leaving = is_leaving;
+            self.changes.push(IngressChange::Leaving {
+                ingress: SocketAddr::new(ip, slot.ingress),
+                is_leaving,
+            });
+        }
     }
 
     /// Further ports come from `range` from now on; those assigned stay.
@@ -250,6 +269,7 @@ impl IngressPorts {
             let slot = Slot {
                 ingress: ports.first,
                 is_open: true,
+                is_leaving: false,
                 host: String::new(),
             };
             ports.assigned.insert(app_port, slot);
@@ -272,6 +292,7 @@ impl IngressPorts {
                     let slot = Slot {
                         ingress: port,
                         is_open: true,
+                        is_leaving: false,
                         host: String::new(),
                     };
                     ports.assigned.insert(app_port, slot);
@@ -292,7 +313,10 @@ impl IngressPorts {
             .iter()
             .filter(|(app, slot)| slot.is_open && !held.contains(app));
         let old = closed_one(free.map(|(app, _)| *app))?;
-        let slot = ports.assigned.get(&old)?.clone();
+        let slot = Slot {
+            is_leaving: false,
+            ..ports.assigned.get(&old)?.clone()
+        };
         info!(
             protocol,
             app_port = old,

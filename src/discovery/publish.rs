@@ -139,6 +139,7 @@ impl Catalog {
                     port: app_port,
                 });
             }
+            ingress.set_leaving(&instance.protocol, app_port, false);
             let mut assigned = ingress.assign(&instance.protocol, app_port);
             if assigned.is_err() {
                 drop(ingress);
@@ -178,6 +179,28 @@ impl Catalog {
         let Own { host, app_port } = takeover::outward(&self.setup, published_addresses, instance).ok()?;
         let port = lock(&self.ingress).known(&instance.protocol, app_port)?;
         Some(Outward { host, port, app_port })
+    }
+
+    /// Takes a publication back; gives the application's port if nothing else is published there.
+    pub(super) fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Option<u16> {
+        let mut state = self.state();
+        let held = state.leases.get_mut(lease)?;
+        let gone = held.publications.remove(&(target.clone(), Arc::clone(&instance.id)))?;
+        info!(service = gone.what, application = held.info.application, "withdrawn");
+        self.metrics.publications.dec();
+        let port = gone.outward.app_port;
+        let mut left = state.leases.iter().flat_map(|(_, held)| held.publications.values());
+        let is_last = !left.any(|p| p.outward.app_port == port && p.protocol == gone.protocol);
+        is_last.then_some(port)
+    }
+
+    /// Takes a publication back of an application that stops at once; see `Discovery::leave`.
+    pub(super) fn leave(&self, lease: LeaseId, target: &Target, instance: &Instance) {
+        if let Some(app_port) = self.withdraw(lease, target, instance) {
+            let mut ingress = lock(&self.ingress);
+            ingress.set_leaving(&instance.protocol, app_port, true);
+            self.send_changes(ingress.take_changes());
+        }
     }
 
     /// Application ports of a protocol that something is published for.

@@ -343,9 +343,10 @@ pub(super) const DROPPED: [&str; 6] = [
 ];
 
 /// Reasons of local replies: those of the call path's errors.
-pub const LOCAL_REPLIES: [&str; 17] = [
+pub const LOCAL_REPLIES: [&str; 18] = [
     "no_route",
     "no_application",
+    "leaving",
     "no_instance",
     "unreachable",
     "upstream_closed",

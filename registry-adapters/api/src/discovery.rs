@@ -170,6 +170,13 @@ pub trait Discovery: Send + Sync + 'static {
     /// The application takes `instance` back, also from where `publish_kept` keeps it.
     fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance);
 
+    /// As [`withdraw`](Self::withdraw), for an application that stops to serve at once, whoever still calls it: SOFARPC. When
+    /// nothing of it is left at its port, calls by way of other Remoras are answered so that they go to other instances,
+    /// until something is published at the port again. Where it is not implemented it is no more than a withdrawal.
+    fn leave(&self, lease: LeaseId, target: &Target, instance: &Instance) {
+        self.withdraw(lease, target, instance);
+    }
+
     /// The application follows `target`. The receiver holds `None` until a list is known. Calling it again for the same
     /// lease and target is cheap and gives another receiver of the same list; the follow ends with the lease.
     fn follow(&self, lease: LeaseId, target: &Target) -> watch::Receiver<Option<Arc<Snapshot>>>;

@@ -189,7 +189,7 @@ impl Book {
         let is_changed = !keys.is_empty();
         for key in keys {
             info!(registry = self.door, service = %key.service, port = key.port, "unpublished");
-            self.forget(&mut table, caller.place, &key);
+            self.leave(&mut table, caller.place, &key);
         }
         Ok(self.tell(table, is_changed))
     }

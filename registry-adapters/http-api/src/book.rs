@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use remora_registry::peers::{Sockets, User};
-use remora_registry::{Discovery, Lease, LeaseId, LeaseInfo};
+use remora_registry::{Discovery, Instance, Lease, LeaseId, LeaseInfo};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -182,11 +182,16 @@ impl Book {
     }
 
     pub(crate) fn forget_one(&self, application: &mut Application, key: &Key) {
-        let lease = application.lease_id();
-        if let (Some(gone), Some(lease)) = (application.registrations.remove(key), lease)
-            && gone.state == State::Published
-        {
-            self.discovery.withdraw(lease, &key.target, &gone.instance);
+        if let Some((lease, gone)) = remove(application, key) {
+            self.discovery.withdraw(lease, &key.target, &gone);
+        }
+    }
+
+    /// As [`forget`](Self::forget), when its application has said so: SOFARPC does that while it stops.
+    pub(crate) fn leave(&self, table: &mut Table, place: Place, key: &Key) {
+        let application = table.applications.get_mut(&place);
+        if let Some((lease, gone)) = application.and_then(|application| remove(application, key)) {
+            self.discovery.leave(lease, &key.target, &gone);
         }
     }
 
@@ -239,6 +244,13 @@ impl Book {
         let follows: usize = table.applications.values().map(|a| a.follows.len()).sum();
         self.stats.follows.store(follows as u64, Ordering::Relaxed);
     }
+}
+
+/// Takes a registration out; gives what is published of it.
+fn remove(application: &mut Application, key: &Key) -> Option<(LeaseId, Instance)> {
+    let gone = application.registrations.remove(key)?;
+    let lease = application.lease_id()?;
+    (gone.state == State::Published).then_some((lease, gone.instance))
 }
 
 /// Registrations up to which every change brings the figures up to date.

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
@@ -100,6 +101,7 @@ impl Downstream {
                 protocol: protocol.clone(),
                 local: text.door,
                 app: ArcSwapOption::new(text.app.map(Arc::new)),
+                is_leaving: AtomicBool::new(false),
             })
         });
         let shard = worker.shard(text.side, &protocol);

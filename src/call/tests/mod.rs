@@ -9,6 +9,7 @@ mod carry;
 mod drain;
 mod failures;
 mod handover;
+mod leaving;
 mod liveness;
 mod peers;
 mod routing;

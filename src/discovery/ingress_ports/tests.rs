@@ -67,7 +67,7 @@ fn a_restart_opens_every_known_port_again() {
         .iter()
         .map(|c| match c {
             IngressChange::Open(l) => l.app,
-            IngressChange::Assign { .. } => None,
+            IngressChange::Assign { .. } | IngressChange::Leaving { .. } => None,
         })
         .collect();
     assert_eq!(apps, [Some(app_address(20880)), Some(app_address(30880))]);
@@ -166,4 +166,28 @@ fn a_known_ingress_is_told_and_an_unknown_one_is_not_made() {
         (Some(first), None)
     );
     assert_eq!(table.rows().len(), 1);
+}
+
+#[test]
+fn an_application_leaves_once_and_is_back_when_it_publishes_again() {
+    let settings = settings(0, one(free_port()));
+    let mut table = IngressPorts::open(&[settings], None, &Sockets::default()).unwrap();
+    let first = publish(&mut table, 20880);
+    table.take_changes();
+    let mut leaving = |is_leaving| {
+        table.set_leaving("dubbo", 20880, is_leaving);
+        let changes = table.take_changes();
+        let said = changes.iter().map(|change| match change {
+            IngressChange::Leaving { ingress, is_leaving } => (ingress.port(), *is_leaving),
+            other => panic!("{other:?}"),
+        });
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(leaving(false), []);
+    assert_eq!(leaving(true), [(first, true)]);
+    assert_eq!(leaving(true), []);
+    assert_eq!(leaving(false), [(first, false)]);
+    table.set_leaving("dubbo", 1, true);
+    table.set_leaving("tri", 20880, true);
+    assert!(table.take_changes().is_empty(), "nobody there");
 }

@@ -105,3 +105,33 @@ async fn a_drain_withdraws_what_is_kept() {
     assert_eq!(standing(&house), [""; 0]);
     assert_eq!(house.catalog.view().leases[0].publishes[0].state, "withdrawing");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_application_leaves_with_the_last_that_it_publishes_at_a_port() {
+    let mut house = house();
+    let lease = house.lease("provider");
+    let here = |name: &str| url(&format!("dubbo://10.0.0.5:20880/{name}?interface={name}"));
+    let (one, two) = (here("demo.EchoService"), here("demo.OtherService"));
+    let elsewhere = provider("10.0.0.5", 30880, "");
+    let target = |i: &Instance| service(&i.key.as_ref().unwrap().name);
+    for instance in [&one, &two, &elsewhere] {
+        house
+            .desk
+            .publish_kept(lease.id(), &target(instance), instance)
+            .unwrap();
+    }
+    let outward = house.desk.known_outward(&one).unwrap();
+    turn().await;
+    house.desk.leave(lease.id(), &target(&one), &one);
+    turn().await;
+    assert_eq!(house.left(), [], "the other service is still there");
+    house.desk.withdraw(lease.id(), &target(&elsewhere), &elsewhere);
+    turn().await;
+    assert_eq!(house.left(), [], "taken back, but it goes on serving");
+    house.desk.leave(lease.id(), &target(&two), &two);
+    turn().await;
+    assert_eq!(house.left(), [(outward.port, true)]);
+    house.desk.publish_kept(lease.id(), &target(&two), &two).unwrap();
+    turn().await;
+    assert_eq!(house.left(), [(outward.port, false)]);
+}

@@ -93,6 +93,16 @@ impl House {
         Lease::open(desk, info)
     }
 
+    /// What the call path was told of applications that leave, since the last time.
+    fn left(&mut self) -> Vec<(u16, bool)> {
+        let told = std::iter::from_fn(|| self.ingress.try_recv().ok());
+        let left = told.filter_map(|change| match change {
+            IngressChange::Leaving { ingress, is_leaving } => Some((ingress.port(), is_leaving)),
+            IngressChange::Open(_) | IngressChange::Assign { .. } => None,
+        });
+        left.collect()
+    }
+
     fn endpoints(&self, group: &str) -> Option<Vec<String>> {
         let table = self.catalog.routes().load();
         let route = table.route("demo.EchoService", group, "")?;

@@ -87,7 +87,14 @@ impl Session {
             return verdict;
         }
         let former = self.shared.applications.take(regist_id, self.shared.config.grace);
-        self.drop_former(former.map(|(_, lease, publication)| Former { lease, publication }));
+        // SOFARPC does not wait for the answer: a few milliseconds later its port is closed.
+        if let Some((_, lease, publication)) = former
+            && let Held::Service { target, instances, .. } = publication.held
+        {
+            for instance in &instances {
+                self.discovery.leave(lease, &target, instance);
+            }
+        }
         Verdict::Taken
     }
 

@@ -50,6 +50,19 @@ impl Door {
         }
     }
 
+    /// As [`take_back`](Self::take_back), when the application did so itself. SOFARPC closes its port right after it; Dubbo
+    /// goes on serving for a while.
+    pub(super) fn leave(&self, own: &Own) {
+        if !sofa::is_protocol(&own.instance.protocol) {
+            return self.take_back(own);
+        }
+        let (lease, discovery) = (self.lease(), self.discovery());
+        for instance in std::iter::once(&own.instance).chain(&own.also) {
+            let place = self.place_of(&own.target, instance);
+            discovery.leave(lease, place.as_ref().unwrap_or(&own.target), instance);
+        }
+    }
+
     /// The list that an instance is published in: its own, or, in a registry without lists of interfaces, its service's.
     ///
     /// # Errors

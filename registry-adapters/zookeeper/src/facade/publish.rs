@@ -184,16 +184,22 @@ impl Door {
     pub(super) fn deleted(&mut self, app_path: &str, err: ErrorCode) {
         if matches!(err, ErrorCode::OK | ErrorCode::NO_NODE) {
             info!(registry = "zookeeper", path = app_path, "withdrawn");
-            self.withdraw(app_path);
+            if let Some(own) = self.gone(app_path) {
+                self.leave(&own);
+            }
         }
     }
 
     fn withdraw(&mut self, app_path: &str) {
-        if let Some(own) = self.state.names.own_mut(app_path) {
-            own.is_live = false;
-            let own = own.clone();
+        if let Some(own) = self.gone(app_path) {
             self.take_back(&own);
         }
+    }
+
+    fn gone(&mut self, app_path: &str) -> Option<Own> {
+        let own = self.state.names.own_mut(app_path)?;
+        own.is_live = false;
+        Some(own.clone())
     }
 
     /// A delete of a name that this session did not publish found nothing: an earlier session of the application may have
