@@ -48,7 +48,8 @@ def calls_from(view, host):
 
 def check_running(view):
     """While they run the Remora of the consumers knows each of them and its framework."""
-    frameworks = {row["application"]: row["framework"] for row in view["applications"]}
+    # Dubbo has a session of its own for its configuration, which says no name.
+    frameworks = {row["application"]: row["framework"] for row in view["applications"] if row["application"]}
     expect("frameworks of the consumers", {"shop": "dubbo 2.7.23", "till": "dubbo 3.3.6", "desk": "sofarpc 5.13.2"}, frameworks)
 
 
@@ -69,8 +70,9 @@ def check_consumers(world, view, ends):
             errors += instance["errors"]
     expect("ways to Dubbo", {("orders", "dubbo 3.3.6", "remora"), ("stock", "dubbo 2.7.23", "direct")}, set(ways))
     for (application, _framework, _through), counted in ways.items():
-        provider = {"orders": "p1", "stock": "p3"}[application]
-        made = sum(ends[name]["answered_by"].get(provider, 0) for name in ("shop", "till"))
+        provider = {"orders": "p1/", "stock": "p3/"}[application]
+        answers = [answer for name in ("shop", "till") for answer in ends[name]["answered_by"].items()]
+        made = sum(count for who, count in answers if who.startswith(provider))
         if not made <= counted <= made + 200:
             raise Failed(f"{application} answered {made} calls, counted {counted}")
         world.notes.append(f"{application}: answered {made}, counted {counted}")
@@ -121,6 +123,7 @@ def applications(settings, network, name):
 
 
 def cells(settings):
-    if settings.bare:
+    # Seven JVMs at once: too long for the quick tier.
+    if settings.bare or not settings.full:
         return []
     return [(f"topology/{name}", lambda network: applications(settings, network, "topology/applications")) for name in NAMES]
