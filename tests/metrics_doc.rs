@@ -8,6 +8,12 @@ const HEAD: &str = "# Metrics
 `GET /metrics` on the admin port, OpenMetrics text. Counters end in `_total` there. Labels come from small closed sets; `side`
 is `egress` (out of an application here) or `ingress` (into one).
 
+Counters count one process: after a restart, and after `remora upgrade` too, they begin at 0, and `process_start_time_seconds`
+says when; what Prometheus makes of them with `rate` and `increase` goes on. Upgrades that failed before one that went well are
+therefore not in the counters of the new process; they stand in the log of the old one. Who calls whom is not a metric, since names of
+applications and services are no small set: `GET /topology`, `remora topology`; the calls there are those of one process too
+(`counted_for_s`).
+
 | name | meaning |
 |---|---|
 ";

@@ -32,9 +32,18 @@ fn calls_of_both_sides_are_shown_with_service_instance_and_age() {
         assert_eq!(side["protocol"], "dubbo", "{seen:#}");
         assert_eq!(side["consumers"][0]["host"], "127.0.0.1", "{seen:#}");
     }
-    let sum = |rows: &Value| -> u64 { rows.as_array().unwrap().iter().map(|row| row["calls"].as_u64().unwrap()).sum() };
+    let sum = |rows: &Value| -> u64 {
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["calls"].as_u64().unwrap())
+            .sum()
+    };
     let (sent, came) = (sum(&out["consumers"]), sum(&into["consumers"]));
-    assert!(sent > 0 && came > 0 && sent + came >= calls, "{sent} + {came} of {calls}: {seen:#}");
+    assert!(
+        sent > 0 && came > 0 && sent + came >= calls,
+        "{sent} + {came} of {calls}: {seen:#}"
+    );
     assert_eq!(sum(&out["instances"]), sent, "each call went to one instance: {seen:#}");
     assert_eq!(out["instances"][0]["through"], "local", "{seen:#}");
     assert_eq!(out["instances"][0]["errors"], 0, "{seen:#}");
@@ -42,7 +51,12 @@ fn calls_of_both_sides_are_shown_with_service_instance_and_age() {
     assert_eq!(into["ingress"], site.ingress.port(), "{seen:#}");
 
     let text = text_of(&site.ask("topology", &[]));
-    for expected in ["Calls out: who calls", "Calls out: where they go", "Calls in", "demo.Echo"] {
+    for expected in [
+        "Calls out: who calls",
+        "Calls out: where they go",
+        "Calls in",
+        "demo.Echo",
+    ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
     let dot = text_of(&site.ask("topology", &["--format", "dot"]));
@@ -66,7 +80,11 @@ fn filters_narrow_and_what_cannot_be_asked_is_named() {
     let file = site.dir.path().join("host.json");
     std::fs::write(&file, serde_json::to_vec(&json(&site, &[])).unwrap()).unwrap();
     let merged = json(&site, &["--from", file.to_str().unwrap()]);
-    assert_eq!(merged["remoras"].as_array().unwrap().len(), 2, "the file and the running one");
+    assert_eq!(
+        merged["remoras"].as_array().unwrap().len(),
+        2,
+        "the file and the running one"
+    );
 }
 
 #[test]

@@ -84,6 +84,9 @@ fn expire(worker: &Worker, now: Instant) {
     let mut expired = Vec::new();
     each(&worker.upstreams, |upstream| {
         upstream.take_expired(worker, now, &mut expired);
+        if expired.iter().any(|call| upstream.heard_nothing_since(call.started)) {
+            upstream.is_silent(worker, now);
+        }
         for call in expired.drain(..) {
             let error = CallError::Timeout {
                 service: call.route.label.to_string(),

@@ -38,10 +38,19 @@ pub struct Config {
     pub heartbeat_timeout: Span,
     /// Unanswered probes after which a connection is closed.
     pub heartbeat_misses: u32,
-    /// First time that an unreachable instance is left alone, in ms; doubled at each further failure.
+    /// Silence of an instance that owes an answer after which it is asked for a sign of life (a heartbeat), and gets no new
+    /// calls until it gives one; after as long again without any, it is left alone. Slow methods do no harm: heartbeats are
+    /// answered meanwhile.
+    pub doubt_after: Span,
+    /// First time that an instance is left alone that cannot be reached, loses its connections or is silent, in ms; doubled at
+    /// each further failure. linkerd's default is 1 s to 60 s, Finagle's 5 s to 300 s.
     pub eject_min: Span,
-    /// Longest time that an unreachable instance is left alone.
+    /// Longest time that an instance is left alone.
     pub eject_max: Span,
+    /// Share of a service's instances that may be left alone although they can be reached; with more of them calls go to all,
+    /// because the few that are left would break down under the load. Envoy's panic threshold begins where half are out; two of
+    /// three are allowed here.
+    pub eject_max_percent: u32,
     /// Bytes waiting to be written to one peer above which those who send to it are not read. Reading goes on
     /// below half of it.
     pub write_pause: ByteSize,
@@ -75,8 +84,10 @@ impl Default for Config {
             heartbeat_interval: ms(15_000),
             heartbeat_timeout: ms(5000),
             heartbeat_misses: 3,
+            doubt_after: ms(1000),
             eject_min: ms(1000),
             eject_max: ms(30_000),
+            eject_max_percent: 70,
             write_pause: ByteSize(1 << 20),
             write_cap: ByteSize(160 << 20),
             write_stall: ms(15_000),
@@ -128,6 +139,8 @@ impl Config {
         within("heartbeat_interval", self.heartbeat_interval, ms(100), day)?;
         within("heartbeat_timeout", self.heartbeat_timeout, ms(100), day)?;
         within("heartbeat_misses", self.heartbeat_misses, 1, 100)?;
+        within("doubt_after", self.doubt_after, ms(10), day)?;
+        within("eject_max_percent", self.eject_max_percent, 0, 100)?;
         within("eject_max", self.eject_max, ms(1), day)?;
         within("eject_min", self.eject_min, ms(1), self.eject_max)?;
         within("write_cap", self.write_cap, ByteSize(4096), ByteSize(1 << 32))?;

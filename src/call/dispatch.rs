@@ -23,11 +23,10 @@ use super::reply;
 use super::router::{Candidate, LocalRoute};
 use super::tally::LineRef;
 use super::upstream::connection::Upstream;
-use super::upstream::health::Cause;
 use super::upstream::pool::{Lane, Pool};
 use super::worker::Worker;
 use crate::discovery::route_table::KeyRef;
-use crate::metrics::call::{CallEnd, Dropped, Side};
+use crate::metrics::call::{CallEnd, Dropped, Ejected, Side};
 
 /// A call that waits for its reply.
 #[derive(Debug)]
@@ -76,10 +75,11 @@ impl Call {
             .any(|failure| failure.is_excluded && failure.addr == addr)
     }
 
-    fn pick(&self, now: Instant) -> Option<&Candidate> {
+    fn pick(&self, worker: &Worker, now: Instant) -> Option<&Candidate> {
         let dialect = self.from.dialect();
-        self.route
-            .pick(self.serialization, dialect, |addr| self.is_excluded(addr), now)
+        let is_excluded = |addr| self.is_excluded(addr);
+        let config = worker.config();
+        self.route.pick(&config, self.serialization, dialect, is_excluded, now)
     }
 
     fn pool(&self, candidate: &Candidate) -> Rc<Pool> {
@@ -208,7 +208,9 @@ fn way(worker: &Rc<Worker>, from: &Rc<Downstream>, frame: &Frame, now: Instant) 
 fn send(worker: &Rc<Worker>, mut call: Call, frame: &Frame, now: Instant) {
     let mut full = None;
     while call.attempts < worker.config().max_attempts {
-        let Some(candidate) = call.pick(now) else { break };
+        let Some(candidate) = call.pick(worker, now) else {
+            break;
+        };
         candidate.tally.count(now);
         let pool = call.pool(candidate);
         call.attempts += 1;
@@ -243,7 +245,7 @@ pub(super) fn again(worker: &Rc<Worker>, mut call: Call, failure: Failure) {
     let now = Instant::now();
     match call.kept.frame() {
         Some(frame) if !call.from.is_closed() => {
-            if call.attempts < worker.config().max_attempts && call.pick(now).is_some() {
+            if call.attempts < worker.config().max_attempts && call.pick(worker, now).is_some() {
                 call.from.shard().retries.inc();
             }
             send(worker, call, &frame, now);
@@ -263,9 +265,9 @@ pub(super) fn again(worker: &Rc<Worker>, mut call: Call, failure: Failure) {
 pub(super) fn back(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut call: Call, reply: &Frame, now: Instant) {
     let outcome = upstream.protocol.outcome(reply);
     if outcome != Outcome::NothingSent {
-        upstream.health.recover();
-    } else if upstream.health.eject(&worker.config(), Cause::NothingSent, now) {
-        upstream.wire.shard.ejections.inc();
+        upstream.health.recover(&worker.config(), now);
+    } else if upstream.health.eject(&worker.config(), Ejected::NothingSent, now) {
+        upstream.wire.shard.ejected(Ejected::NothingSent);
     }
     if outcome == Outcome::NothingSent && call.attempts < worker.config().max_attempts && !call.from.is_closed() {
         note(
@@ -274,7 +276,7 @@ pub(super) fn back(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut call: Call,
             "answered that nothing was sent".to_owned(),
             true,
         );
-        if let Some(frame) = call.kept.frame().filter(|_| call.pick(now).is_some()) {
+        if let Some(frame) = call.kept.frame().filter(|_| call.pick(worker, now).is_some()) {
             call.from.shard().retries.inc();
             return send(worker, call, &frame, now);
         }

@@ -16,6 +16,7 @@ use remora_registry::ServiceKey;
 use tokio::time::Instant;
 
 use super::balancer::weighted_random::{WeightedRandom, wall_clock_ms};
+use super::config::Config;
 use super::error::CallError;
 use super::tally::{Tallies, Tally};
 use super::upstream::pool::{Pool, Pools};
@@ -109,10 +110,11 @@ impl LocalRoute {
         self.source.as_ref().is_some_and(|own| Arc::ptr_eq(own, source))
     }
 
-    /// Picks an instance for a call: one that announces the serialization if any does, and is reachable as far as we
-    /// know. If all seem unreachable one is tried all the same: better a try than a refusal.
+    /// Picks an instance for a call: one that announces the serialization if any does, and that is not left alone. If too many
+    /// are, or all, one of those is tried all the same: better a try than a refusal.
     pub(super) fn pick(
         &self,
+        config: &Config,
         serialization: Option<&str>,
         dialect: u8,
         is_excluded: impl Fn(SocketAddr) -> bool,
@@ -122,19 +124,35 @@ impl LocalRoute {
         let is_allowed = |c: &Candidate| !is_excluded(c.endpoint.addr);
         let reads = |c: &Candidate| serialization.is_none_or(|s| reads(&c.endpoint, s));
         let is_usable = |c: &Candidate| c.pool.is_usable(dialect, now);
-        if let Some(first) = self.balancer.pick().map(|i| &self.candidates[i])
-            && is_allowed(first)
-            && reads(first)
-            && is_usable(first)
-        {
-            return Some(first);
+        let first = self.balancer.pick().map(|i| &self.candidates[i]);
+        let is_fine = |c: &&Candidate| is_allowed(c) && reads(c) && is_usable(c);
+        let picked = first.filter(is_fine).or_else(|| {
+            let somebody_reads = self.candidates.iter().any(reads);
+            let suits = |c: &Candidate| reads(c) || !somebody_reads;
+            let among = |fits: &dyn Fn(&Candidate) -> bool| {
+                self.balancer.pick_among(|i| {
+                    let candidate = &self.candidates[i];
+                    is_allowed(candidate) && suits(candidate) && fits(candidate)
+                })
+            };
+            let usable = match self.too_many_out(config, &suits, now) {
+                true => among(&|c| c.pool.is_worth_a_try(dialect)),
+                false => among(&is_usable),
+            };
+            usable.or_else(|| among(&|_| true)).map(|i| &self.candidates[i])
+        });
+        if let Some(candidate) = picked {
+            candidate.pool.health.picked(config, now);
         }
-        let somebody_reads = self.candidates.iter().any(reads);
-        let fits = |c: &Candidate| is_allowed(c) && (reads(c) || !somebody_reads);
-        self.balancer
-            .pick_among(|i| fits(&self.candidates[i]) && is_usable(&self.candidates[i]))
-            .or_else(|| self.balancer.pick_among(|i| fits(&self.candidates[i])))
-            .map(|i| &self.candidates[i])
+        picked
+    }
+
+    /// Whether more instances are left alone, although they can be reached, than calls could do without.
+    fn too_many_out(&self, config: &Config, suits: &dyn Fn(&Candidate) -> bool, now: Instant) -> bool {
+        let suiting = || self.candidates.iter().filter(|c| suits(c));
+        let is_out = |c: &&Candidate| c.pool.health.is_out(now) && !c.pool.health.is_unreachable();
+        let (all, out) = (suiting().count(), suiting().filter(is_out).count());
+        out * 100 > all * usize::try_from(config.eject_max_percent).unwrap_or(100)
     }
 }
 

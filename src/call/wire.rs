@@ -304,6 +304,17 @@ impl Wire {
         self.last_read.get()
     }
 
+    /// Whether it is not read for now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.pauses.get() > 0
+    }
+
+    /// Whether something is still being written, with progress within `limit`.
+    pub(super) fn is_writing(&self, limit: Duration, now: Instant) -> bool {
+        let is_stuck = |since: Instant| now.saturating_duration_since(since) >= limit;
+        self.queued() > 0 && !self.stalled_since.get().is_some_and(is_stuck)
+    }
+
     /// Reads nothing more from this wire until `other` has written what it has (or is closed).
     pub(super) fn pause_for(self: &Rc<Self>, other: &Rc<Self>) {
         let mut waiters = other.waiters.borrow_mut();

@@ -152,6 +152,19 @@ pub enum Dropped {
     Ignorable,
 }
 
+/// Why an instance was left alone; the labels are [`EJECTED`], in the same order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ejected {
+    /// No connection could be made.
+    Unreachable,
+    /// The Remora there answered that it could not pass a call on.
+    NothingSent,
+    /// Connections were accepted and broke before anything was heard.
+    Lost,
+    /// It owed answers and gave no sign of life.
+    Silent,
+}
+
 /// Counters of one worker for one side and protocol.
 #[derive(Debug)]
 pub struct CallShard {
@@ -165,8 +178,7 @@ pub struct CallShard {
     pub(super) duration_sum_us: Count,
     /// Calls tried on a further instance.
     pub retries: Count,
-    /// Instances left alone for a while.
-    pub ejections: Count,
+    pub(super) ejections: [Count; EJECTED.len()],
     /// Connections refused at accept.
     pub refused: Count,
     /// Bytes from downstream peers.
@@ -193,7 +205,7 @@ impl Default for CallShard {
             duration: Default::default(),
             duration_sum_us: Count::default(),
             retries: Count::default(),
-            ejections: Count::default(),
+            ejections: Default::default(),
             refused: Count::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
@@ -262,6 +274,16 @@ impl CallShard {
     /// Frames not passed on for that reason.
     pub fn dropped(&self, why: Dropped) -> u64 {
         self.dropped[why as usize].get()
+    }
+
+    /// An instance is left alone from now on.
+    pub fn ejected(&self, why: Ejected) {
+        self.ejections[why as usize].inc();
+    }
+
+    /// Times that instances were left alone for that reason.
+    pub fn ejections(&self, why: Ejected) -> u64 {
+        self.ejections[why as usize].get()
     }
 
     /// A connection of either kind was closed; `index` into [`CLOSE_REASONS`].
@@ -363,6 +385,9 @@ pub const LOCAL_REPLIES: [&str; 18] = [
     "loop",
     "other",
 ];
+
+/// Reasons for which instances are left alone, in the order of [`Ejected`].
+pub const EJECTED: [&str; 4] = ["unreachable", "nothing_sent", "lost", "silent"];
 
 /// Reasons for which connections are closed, in the order of the call path's own list.
 pub const CLOSE_REASONS: [&str; 12] = [

@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-use super::call::{BUCKETS, CALL_ENDS, CLOSE_REASONS, CallShard, DROPPED, LOCAL_REPLIES, Shards, Side};
+use super::call::{BUCKETS, CALL_ENDS, CLOSE_REASONS, CallShard, DROPPED, EJECTED, LOCAL_REPLIES, Shards, Side};
 use super::names;
 
 impl Collector for Shards {
@@ -51,9 +51,13 @@ impl Collector for Shards {
             |s, i| s.closed[i].get(),
         )?;
         page.counter(names::RETRIES, "Calls tried on a further instance", |s| s.retries.get())?;
-        page.counter(names::EJECTIONS, "Instances left alone after a failure", |s| {
-            s.ejections.get()
-        })?;
+        page.labelled(
+            names::EJECTIONS,
+            "Instances left alone after a failure",
+            "reason",
+            &EJECTED,
+            |s, i| s.ejections[i].get(),
+        )?;
         page.counter(names::CONNECTIONS_REFUSED, "Connections closed at accept", |s| {
             s.refused.get()
         })?;

@@ -13,7 +13,8 @@ pub const LOCAL_REPLIES: &str = "remora_local_replies";
 pub const FRAMES_DROPPED: &str = "remora_frames_dropped";
 /// Calls tried on a further instance. Labels: side, protocol.
 pub const RETRIES: &str = "remora_retries";
-/// Instances left alone after a failure. Labels: side, protocol.
+/// Instances left alone after a failure. Labels: side, protocol, reason (`unreachable`, `nothing_sent`, `lost`, `silent`).
+/// On the page from the first one on.
 pub const EJECTIONS: &str = "remora_ejections";
 /// Bytes from downstream peers. Labels: side, protocol.
 pub const BYTES_IN: &str = "remora_bytes_in";

@@ -10,7 +10,7 @@ use super::peers::{Path, Peer, Provider, ms, text, until};
 use super::wire::{Mini, payload, reply, request};
 use crate::call::Config;
 use crate::config::ByteSize;
-use crate::metrics::call::CallEnd;
+use crate::metrics::call::{CallEnd, Ejected};
 
 const BIG: usize = 256 << 10;
 
@@ -265,5 +265,5 @@ async fn a_provider_that_takes_one_connection_only_gets_all_calls_on_it() {
         1,
         "and is not asked again at once"
     );
-    assert_eq!(path.sum(|s| s.ejections.get()), 0);
+    assert_eq!(path.sum(|s| s.ejections(Ejected::Unreachable)), 0);
 }

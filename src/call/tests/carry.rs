@@ -152,6 +152,20 @@ async fn late_repeated_and_invented_replies_reach_nobody() {
         "{}",
         text(&timed_out)
     );
+    // It owes an answer, so it is asked for a sign of life.
+    let asked = upstream.expect(FrameKind::Heartbeat).await;
+    upstream
+        .send(&frame(FrameKind::HeartbeatReply, 0, asked.stream_id.0, b""))
+        .await;
+    let is_heard = async {
+        while !path
+            .connections()
+            .await
+            .iter()
+            .any(|c| c.direction == "upstream" && c.bytes_in > 0)
+        {}
+    };
+    soon("heard", is_heard).await;
 
     client.send(&request(1, "svc", b"")).await;
     let second = upstream.expect(FrameKind::Request).await;

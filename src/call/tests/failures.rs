@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use super::peers::{Path, Peer, Provider, dead_port, ms, soon, text, until};
 use super::wire::{HEAD, Mini, frame, payload, reply, request, status};
 use crate::call::Config;
-use crate::metrics::call::{CallEnd, Dropped};
+use crate::metrics::call::{CallEnd, Dropped, Ejected};
 
 #[tokio::test]
 async fn a_refused_connection_is_tried_on_another_instance() {
@@ -57,7 +57,7 @@ async fn an_instance_that_comes_back_is_used_again() {
     path.route(&[("svc", &[dead])]);
     let mut client = Peer::connect(path.egress).await;
     client.call(&request(0, "svc", b"")).await;
-    assert_eq!(path.sum(|s| s.ejections.get()), 1);
+    assert_eq!(path.sum(|s| s.ejections(Ejected::Unreachable)), 1);
     let listener = tokio::net::TcpListener::bind(dead).await.unwrap();
     // No call is needed: it is probed in the background.
     let mut upstream = Peer::new(soon("probe", listener.accept()).await.unwrap().0);

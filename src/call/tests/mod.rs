@@ -6,6 +6,7 @@ mod backpressure;
 mod bolt;
 mod callbacks;
 mod carry;
+mod doubt;
 mod drain;
 mod failures;
 mod handover;

@@ -97,11 +97,23 @@ impl Peer {
         .await
     }
 
-    /// The next frame, which must be of that kind.
+    /// The next frame, which must be of that kind. Heartbeats are answered on the way to it.
     pub(super) async fn expect(&mut self, kind: FrameKind) -> Frame {
-        let frame = self.next().await.expect("a frame, not the end");
-        assert_eq!(frame.kind, kind, "{frame:?}");
-        frame
+        loop {
+            let frame = self.next().await.expect("a frame, not the end");
+            if frame.kind == FrameKind::Heartbeat && kind != FrameKind::Heartbeat {
+                self.answer(&frame).await;
+                continue;
+            }
+            assert_eq!(frame.kind, kind, "{frame:?}");
+            return frame;
+        }
+    }
+
+    async fn answer(&mut self, heartbeat: &Frame) {
+        if let Some(answer) = self.protocol.heartbeat_reply(heartbeat) {
+            soon("send", self.stream.write_all(&answer)).await.unwrap();
+        }
     }
 
     /// Sends a request and gives its reply.
@@ -140,9 +152,13 @@ impl Provider {
                 let mut peer = Peer::new(self.listener.accept().await.unwrap().0);
                 tokio::spawn(async move {
                     while let Some(frame) = peer.next().await {
-                        if frame.kind == FrameKind::Request {
-                            let payload = super::wire::payload(&frame).to_vec();
-                            peer.send(&super::wire::reply(&frame, &payload)).await;
+                        match frame.kind {
+                            FrameKind::Request => {
+                                let payload = super::wire::payload(&frame).to_vec();
+                                peer.send(&super::wire::reply(&frame, &payload)).await;
+                            }
+                            FrameKind::Heartbeat => peer.answer(&frame).await,
+                            _ => {}
                         }
                     }
                 });

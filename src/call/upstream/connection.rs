@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One connection that we opened, from connect to close.
 
+mod doubt;
 pub(in crate::call) mod handover;
 
 use std::cell::{Cell, RefCell};
@@ -18,11 +19,11 @@ use super::super::frame_reader::Piece;
 use super::super::wire::{CloseReason, Read, Wire};
 use super::super::worker::Worker;
 use super::super::{callback, listener, reply};
-use super::health::{Cause, Health};
+use super::health::Health;
 use super::mux::StreamTable;
 use super::pool::{Lane, Pool};
 use crate::call::error::CallError;
-use crate::metrics::call::{Dropped, Side};
+use crate::metrics::call::{Dropped, Ejected, Side};
 
 /// One connection to an instance.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(in crate::call) struct Upstream {
 enum State {
     Connecting,
     Ready,
+    /// Asked for a sign of life; no new calls before it comes.
+    Mute,
     Closed,
 }
 
@@ -88,6 +91,11 @@ impl Upstream {
     /// Connected and not closed.
     pub(in crate::call) fn is_ready(&self) -> bool {
         self.state.get() == State::Ready && self.wire.end().is_none()
+    }
+
+    /// Not yet connected.
+    pub(in crate::call) fn is_connecting(&self) -> bool {
+        self.state.get() == State::Connecting
     }
 
     /// New calls of a lane may be sent here.
@@ -179,7 +187,7 @@ impl Upstream {
 
     /// Probes a silent peer, closes an unused or stuck connection; call about once a second.
     pub(in crate::call) fn tend(&self, worker: &Worker, now: Instant) {
-        if self.state.get() != State::Ready {
+        if !matches!(self.state.get(), State::Ready | State::Mute) {
             return;
         }
         self.wire.check_stalls(now);
@@ -195,6 +203,8 @@ impl Upstream {
         self.wire.keep_alive(now, heartbeat);
         if self.in_flight() == 0 {
             self.table.borrow_mut().shrink();
+        } else {
+            self.watch(worker, now);
         }
     }
 
@@ -221,7 +231,8 @@ impl Upstream {
     fn connected(self: &Rc<Self>, worker: &Worker, stream: TcpStream) {
         debug!(side = self.side.label(), upstream = %self.addr, "connected");
         self.state.set(State::Ready);
-        self.health.connected();
+        let now = Instant::now();
+        self.health.connected(now);
         let mut oneway = Vec::new();
         self.table.borrow_mut().take_where(Call::is_oneway, &mut oneway);
         worker.calls_left(oneway.len());
@@ -231,6 +242,9 @@ impl Upstream {
         self.wire.attach(stream);
         if let Some(greeting) = self.protocol.greeting(self.dialect) {
             self.wire.send_bytes(&greeting);
+        }
+        if self.health.needs_sign() {
+            self.ask();
         }
         // A connection that was retired while it was being made.
         self.close_if_done();
@@ -251,7 +265,9 @@ impl Upstream {
         let now = Instant::now();
         match &others {
             Some(pool) => pool.is_refused_more(now),
-            None if self.health.eject(&worker.config(), Cause::Connect, now) => self.wire.shard.ejections.inc(),
+            None if self.health.eject(&worker.config(), Ejected::Unreachable, now) => {
+                self.wire.shard.ejected(Ejected::Unreachable);
+            }
             None => {}
         }
         for call in calls {
@@ -273,6 +289,7 @@ impl Upstream {
                 Read::Closed => return CloseReason::Broken,
             };
             let now = self.wire.last_read();
+            self.heard(now);
             let cut = loop {
                 let next = self
                     .wire
@@ -306,7 +323,7 @@ impl Upstream {
                         self.wire.send_bytes(&answer);
                     }
                 }
-                FrameKind::HeartbeatReply => {}
+                FrameKind::HeartbeatReply => self.health.answers_heartbeats(),
                 FrameKind::GoAway => self.is_going_away.set(true),
                 FrameKind::Resume => self.is_going_away.set(false),
                 FrameKind::Ignorable => self.wire.shard.drop_frame(Dropped::Ignorable),
@@ -338,7 +355,7 @@ impl Upstream {
     }
 
     fn close_if_done(&self) {
-        if self.is_retired.get() && self.is_ready() && self.in_flight() == 0 {
+        if self.is_retired.get() && !self.is_connecting() && self.in_flight() == 0 {
             self.wire.close_when_flushed(CloseReason::Retired);
         }
     }
@@ -353,13 +370,14 @@ impl Upstream {
         self.wire.shard.connection_closed(end.index());
         debug!(side = self.side.label(), upstream = %self.addr, reason = end.label(), in_flight = calls.len(), "upstream closed");
         let now = Instant::now();
+        self.is_lost(worker, end, !calls.is_empty(), now);
         let written = self.wire.written();
         for call in calls {
             let service = call.route.label.to_string();
             if end == CloseReason::Drained {
                 let addr = self.addr;
                 reply::fail(worker, call, &CallError::CutByDrain { service, addr }, now);
-            } else if written > call.sent_at {
+            } else if written >= call.sent_at + call.kept.len as u64 {
                 let error = CallError::UpstreamClosed {
                     service,
                     addr: self.addr,
@@ -369,7 +387,7 @@ impl Upstream {
             } else {
                 let failure = Failure {
                     addr: self.addr,
-                    why: "closed before anything was sent".to_owned(),
+                    why: "closed before all of the request was sent".to_owned(),
                     is_excluded: false,
                 };
                 dispatch::again(worker, call, failure);

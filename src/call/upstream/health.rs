@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether an instance is worth trying. One that cannot be reached is left alone for a while, longer each time, and comes
-//! back when a connection to it was made in the background.
+//! Whether an instance is worth trying, told from what its connections do, never from what an application answers.
+//!
+//! One that gives reason for doubt (its connection broke, it owes answers and is silent) gets no calls while it is asked for a
+//! sign of life; any byte is one, so an instance that is only slow is back after a round trip. One that gives none, or that
+//! cannot be reached, is left alone for a while, longer each time, and is asked again before it gets calls.
+//!
+//! Not here: who is asked when too many are out (`LocalRoute::pick`), and the asking (`connection/doubt.rs`, `Pools::tend`).
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -8,74 +13,218 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::config::Config;
+use crate::metrics::call::Ejected;
 
 /// What is known of one instance.
 #[derive(Debug, Default)]
 pub(in crate::call) struct Health {
-    ejection: Cell<Option<Ejection>>,
-    /// Failures without a success in between.
+    absence: Cell<Option<Absence>>,
+    /// Times it was left alone, until it has done well for as long as the last time was.
     failures: Cell<u32>,
+    back_since: Cell<Option<Instant>>,
+    /// It has answered a heartbeat once, so silence is no habit of its.
+    answers_heartbeats: Cell<bool>,
 }
 
+/// Why it gets no calls, and until when.
 #[derive(Clone, Copy, Debug)]
-struct Ejection {
+struct Absence {
+    phase: Phase,
+    cause: Ejected,
+    /// A connection is not enough to come back: something must be heard.
+    needs_sign: bool,
     until: Instant,
-    cause: Cause,
 }
 
-/// Why an instance is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::call) enum Cause {
-    /// No connection could be made: out until one is.
-    Connect,
-    /// The Remora there answered that it could not pass a call on: out for a time.
-    NothingSent,
+enum Phase {
+    /// Asked for a sign of life; left alone if it gives none in time.
+    Doubted,
+    /// Left alone; then asked again, or back if it only refused calls.
+    Out,
+    /// Asked again.
+    Asked,
+    /// It never answered a heartbeat, so it gets one call now and then to show what it does.
+    Trial,
+}
+
+/// What is to be done about an instance now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::call) enum Due {
+    Nothing,
+    /// It gave no sign of life and is left alone from now on.
+    Ejected(Ejected),
+    /// A connection should be made, and something be heard on it.
+    Ask,
 }
 
 impl Health {
-    /// Leaves the instance alone from now on; true if it was not already left alone.
-    pub(in crate::call) fn eject(&self, config: &Config, cause: Cause, now: Instant) -> bool {
-        let was_out = self.is_out(now);
-        if was_out && cause == Cause::NothingSent {
+    /// Leaves the instance alone from now on; true if calls went there until now, or would have again soon.
+    pub(in crate::call) fn eject(&self, config: &Config, cause: Ejected, now: Instant) -> bool {
+        let before = self.absence.get();
+        let was_out = before.is_some_and(|a| a.phase != Phase::Doubted && a.is_out(now));
+        if was_out && cause == Ejected::NothingSent {
             return false;
         }
-        let failures = self.failures.get();
-        self.failures.set(failures.saturating_add(1));
-        let longest = config.eject_max.0;
-        let time = config.eject_min.0.saturating_mul(1 << failures.min(16)).min(longest);
-        self.ejection.set(Some(Ejection {
-            until: now + spread(time),
+        if self.has_done_well(config, now) {
+            self.failures.set(0);
+        }
+        let time = pause(config, self.failures.get());
+        self.failures.set(self.failures.get().saturating_add(1));
+        let wanted_sign = before.is_some_and(|a| a.needs_sign);
+        self.absence.set(Some(Absence {
+            phase: Phase::Out,
             cause,
+            needs_sign: wanted_sign || matches!(cause, Ejected::Lost | Ejected::Silent),
+            until: now + spread(time),
         }));
         !was_out
     }
 
-    /// The instance did what it should.
-    pub(in crate::call) fn recover(&self) {
-        self.ejection.set(None);
-        self.failures.set(0);
+    /// Asks for a sign of life before more calls go there; true if it was not in doubt before. The caller asks.
+    pub(in crate::call) fn doubt(&self, config: &Config, cause: Ejected, now: Instant) -> bool {
+        let is_new = self.absence.get().is_none();
+        if is_new {
+            self.absence.set(Some(Absence {
+                phase: Phase::Doubted,
+                cause,
+                needs_sign: true,
+                until: now + config.doubt_after.0,
+            }));
+        }
+        is_new
     }
 
-    /// A connection was made: enough to come back from a failed one, not from refused calls.
-    pub(in crate::call) fn connected(&self) {
-        if self.ejection.get().is_some_and(|e| e.cause == Cause::Connect) {
-            self.recover();
+    /// It answered a call.
+    #[inline]
+    pub(in crate::call) fn recover(&self, config: &Config, now: Instant) {
+        if self.absence.get().is_some() {
+            self.come_back(now);
+        } else if self.failures.get() > 0 && self.has_done_well(config, now) {
+            self.failures.set(0);
         }
     }
 
-    /// Whether it is to be left alone.
-    pub(in crate::call) fn is_out(&self, now: Instant) -> bool {
-        self.ejection
-            .get()
-            .is_some_and(|e| e.cause == Cause::Connect || now < e.until)
+    /// A connection was made: enough to come back if that was all that failed.
+    pub(in crate::call) fn connected(&self, now: Instant) {
+        let only_unreachable = |a: Absence| a.cause == Ejected::Unreachable && !a.needs_sign;
+        if self.absence.get().is_some_and(only_unreachable) {
+            self.come_back(now);
+        }
     }
 
-    /// Whether a connection should be tried in the background.
-    pub(in crate::call) fn wants_probe(&self, now: Instant) -> bool {
-        self.ejection
-            .get()
-            .is_some_and(|e| e.cause == Cause::Connect && now >= e.until)
+    /// Something came from it: it lives. One that refuses calls does so alive.
+    #[inline]
+    pub(in crate::call) fn heard(&self, now: Instant) {
+        if self.absence.get().is_some_and(|a| a.cause != Ejected::NothingSent) {
+            self.come_back(now);
+        }
     }
+
+    /// It answered a heartbeat.
+    pub(in crate::call) fn answers_heartbeats(&self) {
+        self.answers_heartbeats.set(true);
+    }
+
+    /// Whether it is to be left alone.
+    #[inline]
+    pub(in crate::call) fn is_out(&self, now: Instant) -> bool {
+        self.absence.get().is_some_and(|a| a.is_out(now))
+    }
+
+    /// Whether no connection can be made: a call that is sent there surely goes nowhere.
+    pub(in crate::call) fn is_unreachable(&self) -> bool {
+        self.absence.get().is_some_and(|a| a.cause == Ejected::Unreachable)
+    }
+
+    /// Whether something must be heard before calls go there.
+    pub(in crate::call) fn needs_sign(&self) -> bool {
+        self.absence.get().is_some_and(|a| a.needs_sign)
+    }
+
+    /// A call goes there; the only one for a while if it is on trial.
+    #[inline]
+    pub(in crate::call) fn picked(&self, config: &Config, now: Instant) {
+        if let Some(absence) = self.absence.get()
+            && absence.phase == Phase::Trial
+        {
+            let until = now + spread(pause(config, self.failures.get()));
+            self.absence.set(Some(Absence { until, ..absence }));
+        }
+    }
+
+    /// What is to be done now. Call about once a second.
+    pub(in crate::call) fn tend(&self, config: &Config, now: Instant) -> Due {
+        let Some(absence) = self.absence.get().filter(|a| now >= a.until) else {
+            return Due::Nothing;
+        };
+        match absence.phase {
+            Phase::Doubted => {
+                self.eject(config, absence.cause, now);
+                Due::Ejected(absence.cause)
+            }
+            Phase::Out if absence.cause == Ejected::NothingSent => {
+                if !absence.needs_sign {
+                    self.come_back(now);
+                    return Due::Nothing;
+                }
+                self.ask(config, absence, now)
+            }
+            Phase::Out => self.ask(config, absence, now),
+            // Connecting may take longer than an answer.
+            Phase::Asked if absence.cause == Ejected::Unreachable => self.ask(config, absence, now),
+            Phase::Asked if self.answers_heartbeats.get() => {
+                self.eject(config, absence.cause, now);
+                Due::Nothing
+            }
+            Phase::Asked => {
+                let phase = Phase::Trial;
+                self.absence.set(Some(Absence { phase, ..absence }));
+                Due::Nothing
+            }
+            Phase::Trial => Due::Nothing,
+        }
+    }
+
+    fn ask(&self, config: &Config, absence: Absence, now: Instant) -> Due {
+        self.absence.set(Some(Absence {
+            phase: Phase::Asked,
+            until: now + config.connect_timeout.0 + config.doubt_after.0,
+            ..absence
+        }));
+        Due::Ask
+    }
+
+    fn come_back(&self, now: Instant) {
+        self.absence.set(None);
+        self.back_since.set(Some(now));
+    }
+
+    /// Whether it has been there for as long as it was left alone last.
+    fn has_done_well(&self, config: &Config, now: Instant) -> bool {
+        let Some(last) = self.failures.get().checked_sub(1) else {
+            return true;
+        };
+        let is_back = self.absence.get().is_none_or(|a| a.phase == Phase::Doubted);
+        let there = self.back_since.get().map(|since| now.saturating_duration_since(since));
+        is_back && there.is_some_and(|there| there >= pause(config, last))
+    }
+}
+
+impl Absence {
+    fn is_out(&self, now: Instant) -> bool {
+        let ends_by_time = self.phase == Phase::Trial || (self.cause == Ejected::NothingSent && !self.needs_sign);
+        !ends_by_time || now < self.until
+    }
+}
+
+/// How long it is left alone after so many times.
+fn pause(config: &Config, failures: u32) -> Duration {
+    config
+        .eject_min
+        .0
+        .saturating_mul(1 << failures.min(16))
+        .min(config.eject_max.0)
 }
 
 /// A tenth more or less, so that many Remoras do not come back to an instance at the same moment.
@@ -84,39 +233,4 @@ fn spread(time: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unreachable_instance_is_left_alone_longer_each_time_until_a_connection_is_made() {
-        let config = Config::default();
-        let health = Health::default();
-        let mut now = Instant::now();
-        let mut last = Duration::ZERO;
-        for _ in 0..4 {
-            health.eject(&config, Cause::Connect, now);
-            assert!(health.is_out(now) && !health.wants_probe(now));
-            let start = now;
-            while !health.wants_probe(now) {
-                now += Duration::from_millis(10);
-            }
-            assert!(health.is_out(now), "out until a connection is made");
-            assert!(now - start > last);
-            last = now - start;
-        }
-        health.connected();
-        assert!(!health.is_out(now));
-    }
-
-    #[test]
-    fn an_instance_that_refused_a_call_comes_back_by_time() {
-        let config = Config::default();
-        let health = Health::default();
-        let now = Instant::now();
-        assert!(health.eject(&config, Cause::NothingSent, now));
-        assert!(!health.eject(&config, Cause::NothingSent, now), "counted once");
-        health.connected();
-        assert!(health.is_out(now));
-        assert!(!health.is_out(now + config.eject_min.0 * 2));
-    }
-}
+mod tests;

@@ -10,14 +10,15 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use remora_protocol::Protocol;
 use tokio::time::Instant;
+use tracing::{debug, warn};
 
 use super::super::config::Config;
 use super::super::connection::Downstream;
 use super::super::wire::CloseReason;
 use super::super::worker::Worker;
 use super::connection::Upstream;
-use super::health::Health;
-use crate::metrics::call::Side;
+use super::health::{Due, Health};
+use crate::metrics::call::{EJECTED, Ejected, Side};
 
 /// Connections to one instance.
 #[derive(Debug)]
@@ -103,15 +104,23 @@ impl Pool {
 
     /// Whether new calls of a dialect may go there, as far as we know.
     pub(in crate::call) fn is_usable(&self, dialect: u8, now: Instant) -> bool {
-        let is_going_away = if dialect == self.dialect {
+        !self.goes_away(dialect) && !self.health.is_out(now)
+    }
+
+    /// Whether a call may have luck there although the instance is left alone.
+    pub(in crate::call) fn is_worth_a_try(&self, dialect: u8) -> bool {
+        !self.goes_away(dialect) && !self.health.is_unreachable()
+    }
+
+    fn goes_away(&self, dialect: u8) -> bool {
+        if dialect == self.dialect {
             self.all_go_away()
         } else {
             let others = self.others.borrow();
             others
                 .iter()
                 .any(|other| other.dialect == dialect && other.all_go_away())
-        };
-        !is_going_away && !self.health.is_out(now)
+        }
     }
 
     fn all_go_away(&self) -> bool {
@@ -161,7 +170,7 @@ impl Pool {
 
     fn may_open(&self, config: &Config, lane: Lane) -> bool {
         let connections = self.connections.borrow();
-        let is_opening = connections.iter().any(|c| c.lane == lane && !c.is_ready());
+        let is_opening = connections.iter().any(|c| c.lane == lane && c.is_connecting());
         let staying = connections
             .iter()
             .filter(|c| c.lane == lane && !c.is_going_away())
@@ -174,6 +183,22 @@ impl Pool {
         let is_limited = self.no_more_until.get().is_some_and(|until| Instant::now() < until);
         let is_full = staying >= max || (is_limited && self.is_connected());
         !(is_opening || self.all_go_away() || is_full)
+    }
+
+    /// Whether something was heard on a connection of it since.
+    pub(in crate::call) fn is_heard_since(&self, since: Instant) -> bool {
+        self.find(|c| c.is_ready() && c.wire.last_read() > since).is_some()
+    }
+
+    /// Asks the instance for a sign of life, on a connection that is there or on a new one.
+    fn ask(self: &Rc<Self>, worker: &Rc<Worker>) {
+        let others = self.others.borrow().clone();
+        let mut pools = std::iter::once(self).chain(&others);
+        if let Some(ready) = pools.clone().find_map(|pool| pool.find(Upstream::is_ready)) {
+            ready.ask();
+        } else if !pools.any(|pool| pool.find(Upstream::is_connecting).is_some()) {
+            self.open(worker, Lane::Short);
+        }
     }
 
     fn find(&self, fits: impl Fn(&Upstream) -> bool) -> Option<Rc<Upstream>> {
@@ -209,6 +234,18 @@ impl Pool {
         }
     }
 
+    /// The instance is left alone from now on.
+    pub(in crate::call) fn ejected(&self, worker: &Worker, why: Ejected) {
+        worker.shard(self.side, &self.protocol).ejected(why);
+        let reason = EJECTED.get(why as usize).copied().unwrap_or_default();
+        match why {
+            Ejected::Lost | Ejected::Silent => {
+                warn!(side = self.side.label(), upstream = %self.addr, reason, "an instance gives no sign of life and is left alone");
+            }
+            _ => debug!(side = self.side.label(), upstream = %self.addr, reason, "an instance is left alone"),
+        }
+    }
+
     /// Itself, then the pools for other dialects.
     fn any_dialect(&self, fits: impl Fn(&Self) -> bool) -> bool {
         fits(self) || self.others.borrow().iter().any(|other| fits(other))
@@ -239,22 +276,28 @@ impl Pools {
         pool.or_insert_with(|| Rc::new(Pool::new(addr, side, protocol))).clone()
     }
 
-    /// Retires pools that no route holds, and probes instances whose time is up. Call about once a second.
+    /// Retires pools that no route holds, and asks instances that are left alone. Call about once a second.
     pub(in crate::call) fn tend(&self, worker: &Rc<Worker>, now: Instant) {
-        let mut probed = Vec::new();
+        let mut held = Vec::new();
         self.by_instance.borrow_mut().retain(|_, pool| {
             let is_held = Rc::strong_count(pool) > 1;
             if !is_held {
                 pool.retire();
-            } else if pool.any_dialect(Pool::is_connected) {
-                pool.health.connected();
-            } else if pool.health.wants_probe(now) && !pool.any_dialect(|pool| !pool.connections.borrow().is_empty()) {
-                probed.push(pool.clone());
+            } else if pool.health.is_out(now) {
+                held.push(pool.clone());
             }
             is_held
         });
-        for pool in probed {
-            pool.open(worker, Lane::Short);
+        for pool in held {
+            if pool.any_dialect(Pool::is_connected) {
+                pool.health.connected(now);
+            }
+            let due = pool.health.tend(&worker.config(), now);
+            match due {
+                Due::Nothing => {}
+                Due::Ejected(why) => pool.ejected(worker, why),
+                Due::Ask => pool.ask(worker),
+            }
         }
     }
 }
