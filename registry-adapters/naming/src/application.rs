@@ -104,6 +104,25 @@ pub fn moved(node: &str, json: &[u8], host: &str, port: u16) -> Result<(String, 
     Ok((node, print_document(&document)))
 }
 
+/// The node as its application wrote it, of one that was published in its place: the marker goes, the marked port comes back
+/// to the main endpoint, others get what `behind` says of theirs. Its host is the published one.
+///
+/// # Errors
+/// `Port` without a marker; `Json` if it is not Dubbo's; else as [`parse`].
+pub fn restored(node: &str, json: &[u8], behind: &dyn Fn(u16) -> u16) -> Result<(String, Vec<u8>), NamingError> {
+    let instance = parse(node, json)?.ok_or_else(not_dubbo)?;
+    let app_port = instance.app_port().ok_or_else(|| NamingError::port(""))?;
+    let mut document = read(json)?;
+    let host = instance.host.to_string();
+    let port = |port: u16, _: Option<&str>| if port == instance.port { app_port } else { behind(port) };
+    let node = swap_address(&mut document, node, &host, &port);
+    let metadata = document.get_mut("payload").and_then(|p| p.get_mut("metadata"));
+    if let Some(metadata) = metadata.and_then(Value::as_object_mut) {
+        metadata.shift_remove(Instance::MARKER);
+    }
+    Ok((node, print_document(&document)))
+}
+
 /// An entry to show to an application: `instance` at `host`:`port` with one endpoint, its metadata to be read from the
 /// metadata centre under `revision`. Its name is made of address and revision, so that it stays while providers come
 /// and go.

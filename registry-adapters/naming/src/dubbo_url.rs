@@ -77,6 +77,45 @@ pub fn moved(child: &str, host: &str, port: u16) -> Result<String, NamingError> 
     swap(child, host, port, None)
 }
 
+/// The child as its application wrote it, of one that was published in its place: the marker goes, the marked port and its
+/// echo come back, the rest stays byte for byte. Its host is the published one.
+///
+/// # Errors
+/// `Port` without a marker, or with one that is no port; else as [`parse_child`].
+pub fn restored(child: &str) -> Result<String, NamingError> {
+    let units: Vec<Unit> = encoding::units(child).collect::<Result<_, _>>()?;
+    let bytes: Vec<u8> = units.iter().map(|u| u.byte).collect();
+    let parts = Parts::of(&bytes)?;
+    let text = |range: &Range<usize>| String::from_utf8_lossy(bytes.get(range.clone()).unwrap_or_default());
+    let is_marker = |pair: &&Pair| text(&pair.key) == Instance::MARKER;
+    let marker = parts
+        .pairs
+        .iter()
+        .rfind(is_marker)
+        .ok_or_else(|| NamingError::port(""))?;
+    let app_port = text(&marker.value).into_owned();
+    port_of(&app_port)?;
+    // With the `?` or `&` before it, which the marker brought along; a `?` that others stand behind stays.
+    let before = marker.key.start.saturating_sub(1);
+    let is_first = bytes.get(before) == Some(&b'?') && marker.value.end < bytes.len();
+    let gone = match is_first {
+        true => marker.key.start..marker.value.end + 1,
+        false => before..marker.value.end,
+    };
+    let (start, end) = encoded_range(&units, gone, child.len());
+    let unmarked = format!(
+        "{}{}",
+        child.get(..start).unwrap_or_default(),
+        child.get(end..).unwrap_or_default()
+    );
+    swap(
+        &unmarked,
+        without_brackets(&text(&parts.host)),
+        port_of(&app_port)?,
+        None,
+    )
+}
+
 /// Swaps the address in a URL's text, encoded or not; with `marker` refuses a marked one and appends the marker.
 pub(crate) fn swap(child: &str, new_host: &str, new_port: u16, marker: Option<u16>) -> Result<String, NamingError> {
     let units: Vec<Unit> = encoding::units(child).collect::<Result<_, _>>()?;

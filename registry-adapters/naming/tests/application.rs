@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Application-level nodes and metadata documents, as Dubbo 3.3.2 and 3.3.6 write them.
 
-use remora_naming::application::{parse, print, shown_at, shown_direct, with_outward};
+use remora_naming::application::{parse, print, restored, shown_at, shown_direct, with_outward, with_outwards};
 use remora_naming::metadata;
 use remora_registry::{Instance, Outward};
 use serde_json::Value;
@@ -40,6 +40,31 @@ fn outward_changes_the_address_in_every_place_and_nothing_else() {
         .replace("3330", "20881")
         .replace(r#""zone":"a"}"#, r#""zone":"a","remora.app.port":"3330"}"#);
     assert_eq!(String::from_utf8(json).unwrap(), expected);
+}
+
+#[test]
+fn what_was_published_outward_is_restored_to_the_byte() {
+    let outward = Outward {
+        host: "10.77.0.2".into(),
+        ..outward()
+    };
+    let (node, json) = with_outward(NODE, SEEN.as_bytes(), &outward).unwrap();
+    let (node, json) = restored(&node, &json, &|port| port).unwrap();
+    assert_eq!((node.as_str(), String::from_utf8(json).unwrap().as_str()), (NODE, SEEN));
+
+    let two = SEEN.replace(
+        r#"\"protocol\":\"dubbo\"}]"#,
+        r#"\"protocol\":\"dubbo\"},{\"port\":50051,\"protocol\":\"tri\"}]"#,
+    );
+    assert_ne!(two, SEEN);
+    let (node, json) = with_outwards(NODE, two.as_bytes(), &outward, &[(50051, 20900)]).unwrap();
+    let behind = |port| if port == 20900 { 50051 } else { port };
+    let (_, json) = restored(&node, &json, &behind).unwrap();
+    assert_eq!(String::from_utf8(json).unwrap(), two);
+    assert!(
+        restored(NODE, SEEN.as_bytes(), &|port| port).is_err(),
+        "it has no marker"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use remora_naming::NamingError;
 use remora_naming::dubbo_url::{
-    decode_component, encode_component, is_provider_child, parse_child, print_child, with_outward,
+    decode_component, encode_component, is_provider_child, parse_child, print_child, restored, with_outward,
 };
 use remora_registry::{Instance, Outward};
 
@@ -65,6 +65,19 @@ fn bind_parameters_change_where_they_echo_the_address() {
             .unwrap()
             .contains("bind.ip=0.0.0.0&bind.port=20880&")
     );
+}
+
+#[test]
+fn seen_nodes_are_restored_to_the_byte() {
+    for seen in SEEN {
+        let instance = parse_child(seen).unwrap();
+        let outward = Outward {
+            host: instance.host.to_string(),
+            port: 20881,
+            app_port: instance.port,
+        };
+        assert_eq!(restored(&with_outward(seen, &outward).unwrap()).unwrap(), seen);
+    }
 }
 
 #[test]
@@ -205,6 +218,19 @@ proptest! {
         // Byte for byte: what stands behind the address is the same text.
         let joint = if before.params.0.is_empty() { "%3F" } else { "%26" };
         prop_assert_eq!(behind_address(&out), format!("{}{joint}remora.app.port%3D20880", behind_address(&child)));
+    }
+
+    #[test]
+    fn what_was_published_outward_is_restored_to_the_byte(url in url(), is_lower in any::<bool>()) {
+        let mut child = encode_component(&url);
+        if is_lower {
+            child = child.to_lowercase();
+        }
+        let before = parse_child(&child).unwrap();
+        let outward = Outward { host: before.host.to_string(), port: 20881, app_port: before.port };
+        let out = with_outward(&child, &outward).unwrap();
+        prop_assert_eq!(restored(&out).unwrap(), child.as_str());
+        prop_assert!(restored(&child).is_err(), "it has no marker");
     }
 
     #[test]
