@@ -30,6 +30,7 @@ MODULES = [
     "rel_outage",
     "rel_security",
     "rel_lifecycle",
+    "rel_way",
 ]
 RESULTS = ROOT / "reliability"
 PAGE = ROOT / "RELIABILITY.md"

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way in and out under load, with real Dubbo and SOFARPC applications: W1 observe, then step by step; W2 rollback and
+forward, again and again; W3 an application that starts again in the middle of each step.
+
+Consumers are JVMs with retries off, one beside a Remora and one without. Ten changes of a list on, a Dubbo 3 consumer looks at
+the next one up to 5 s later (`RegistryNotifier`, on purpose); how long it took is given for each run, and what the registry and
+Remora's part of it took beside it.
+"""
+
+import time
+
+from . import compare, zk
+from .parts import LINES, SOFA_LINES
+from .procs import Failed, wait_for
+from .way import PORT, Way, differences
+
+# Of each of the two consumers.
+RATE = 550
+# Its first ten changes of a list.
+QUICK_TURNS = 4
+
+
+def _registry_is(way, before, begin, limit=10):
+    """Seconds from `begin` until the registry is as before."""
+    rows = []
+
+    def is_same():
+        rows[:] = zk.dump(way.registry_host, way.address, way.port)
+        return not differences(before, rows)
+
+    try:
+        wait_for("the registry is what it was", limit, is_same, 0.05)
+    except Failed as error:
+        raise Failed(f"{error}: {compare.told(differences(before, rows))}") from None
+    return time.time() - begin
+
+
+def _took(values):
+    return f"{sorted(values)[len(values) // 2]:.2f} s in the median, {max(values):.2f} s at most"
+
+
+def in_steps(settings, network, name, line):
+    """Nothing, one service, some, all; sides, shares; back to nothing: by reload."""
+    problems, seen = [], []
+    seconds = settings.seconds or 60
+    with Way(settings, network, name, line, {"mode": "observe"}, rate=RATE) as way:
+        way.applications()
+        before = way.rows()
+        total = sum("/providers/" in row or row.startswith("E /services/") for row in before)
+        service = {"service": "demo.EchoService"}
+        policies = [
+            ("one group", {"mode": "takeover", "takeover": {"allow": [{"group": "g1"}]}}),
+            ("and a service", {"takeover": {"allow": [{"group": "g1"}, {"service": "demo.Later*"}]}}),
+            ("and the one that is called", {"takeover": {"allow": [{"group": "g1"}, {"service": "demo.Later*"}, service]}}),
+            ("all", {"takeover": {}}),
+            ("all but the one that is called", {"takeover": {"deny": [service]}}),
+            ("providers only", {"takeover": {"side": "provider"}}),
+            ("consumers only", {"takeover": {"side": "consumer"}}),
+            ("50 % of the instances", {"takeover": {"percent": 50}}),
+            ("all again", {"takeover": {"percent": 100}}),
+            ("observed", {"mode": "observe"}),
+        ]
+        for what, policy in policies:
+            way.reload(**policy)
+            time.sleep(seconds / len(policies))
+            marked = sum("remora.app.port" in row for row in zk.dump(way.registry_host, way.address, way.port))
+            seen.append(f"{what} {marked}")
+        found = differences(before, way.rows())
+        if found:
+            problems.append(f"the registry is another one at the end: {compare.told(found)}")
+        calls, failed = way.judged(problems)
+        row = {"case": f"{line}: {len(policies)} policies, one after the other", "calls": calls, "failed": {"call": failed} if failed else {},
+               "note": f"nodes at an ingress, of {total}: {', '.join(seen)}"}
+    return {"id": f"W1-{line}", "title": f"Dubbo or SOFARPC {line}: observed, then taken over in steps", "bar": "0 failed; at the end the registry is what it was",
+            "runs": [row], "problems": problems}
+
+
+def back_and_forward(settings, network, name, line, times=20):
+    """`remora rollback` and `--forward` on every host at once."""
+    problems, directs, registries = [], {"consumer": [], "bare": []}, []
+    with Way(settings, network, name, line, {"mode": "observe"}, rate=RATE) as way:
+        way.applications()
+        before = way.rows()
+        way.reload(mode="takeover")
+        wait_for("all is taken over", 15, lambda: all(way.is_taken_over(host) for host in way.loops))
+        for _ in range(times):
+            begin = time.time()
+            way.roll_back()
+            registries.append(_registry_is(way, before, begin))
+            for host in directs:
+                try:
+                    wait_for(f"the consumer on {host} dials its providers", 15, lambda h=host: way.is_direct(h), 0.02)
+                except Failed as error:
+                    raise Failed(f"{error}: {sorted(way.peers(host))}; {problems}") from None
+                directs[host].append(time.time() - begin)
+            way.roll_back("--forward")
+            wait_for("every consumer is taken over", 15, lambda: all(way.is_taken_over(host) for host in way.loops), 0.02)
+            time.sleep(0.3)
+        answers = way._all("rollback", "--wait", "--timeout", "50s")
+        safe = {host: way.takeover(host)["may_be_removed"] for host in answers}
+        if not all(safe.values()):
+            problems.append(f"Remora may not be taken away: {safe}")
+        found = differences(before, way.rows())
+        if found:
+            problems.append(f"the registry is another one: {compare.told(found)}")
+        calls, failed = way.judged(problems)
+        quick = [took for host in directs for took in directs[host][:QUICK_TURNS]]
+        if max(quick) > 2 or (not line.startswith("3") and max(took for host in directs for took in directs[host]) > 2):
+            problems.append(f"dialled directly only after {max(quick):.1f} s")
+        row = {"case": f"{line}: rolled back and forward {times} times", "calls": calls, "failed": {"call": failed} if failed else {},
+               "recovery_ms": int(max(quick) * 1000),
+               "note": f"registry what it was: {_took(registries)}; consumer beside Remora dials directly: {_took(directs['consumer'])}; "
+                       f"without: {_took(directs['bare'])}; first {QUICK_TURNS} turns {max(quick):.2f} s at most; then Remora may be taken away"}
+    return {"id": f"W2-{line}", "title": f"{line}: rollback and forward", "bar": "0 failed; direct in 2 s (a consumer's first ten changes); registry as before, to the byte",
+            "runs": [row], "problems": problems}
+
+
+def started_again(settings, network, name, line):
+    """The provider p2 is killed and starts again while a step is taken; p1 is up. What stands at the end is what was decided."""
+    problems, ends = [], []
+    with Way(settings, network, name, line, {"mode": "observe"}, rate=RATE // 2) as way:
+        way.applications()
+
+        def marked():
+            rows = zk.dump(way.registry_host, way.address, way.port)
+            rows = [row for row in rows if "/providers/" in row or row.startswith("E /services/")]
+            return sum("remora.app.port" in row for row in rows), len(rows)
+
+        full = marked()[1]
+        changes = [("takeover", lambda: way.reload(mode="takeover"), True), ("rollback", lambda: way.roll_back(), False),
+                   ("forward", lambda: way.roll_back("--forward"), True), ("observe", lambda: way.reload(mode="observe"), False)]
+        for what, change, is_taken in changes:
+            # An orderly end: what a consumer makes of a killed provider is not asked here.
+            way.apps["p2"].popen.terminate()
+            change()
+            way.apps["p2"].wait(40)
+            way.provide("p2")
+            try:
+                wait_for(f"{what}: all stands as decided", 30, lambda: marked() == (full if is_taken else 0, full), 0.2)
+            except Failed as error:
+                problems.append(f"{error}: {marked()} of {full}")
+            change_again = {"takeover": "observe", "observe": "takeover"}.get(what)
+            # And the other way round: the change comes while it starts.
+            way.apps["p2"].popen.terminate()
+            way.apps["p2"].wait(40)
+            where = way.network.host("p2")
+            way.apps["p2"] = way.parts.app(line, "provider", where, way.registry_for("p2"), *way.extra, "--ports", str(PORT[way.protocol]), "--name", "p2")
+            if change_again:
+                way.reload(mode=change_again)
+                time.sleep(0.5)
+                way.reload(mode=what)
+            way.apps["p2"].event("ready", 60)
+            try:
+                wait_for(f"{what} while it starts: all stands as decided", 30, lambda: marked() == (full if is_taken else 0, full), 0.2)
+            except Failed as error:
+                problems.append(f"{error}: {marked()} of {full}")
+            ends.append(f"{what} {marked()[0]}/{full}")
+        reports = way.end()
+        calls, failed = (sum(r[key] for r in reports.values()) for key in ("calls", "failed"))
+        row = {"case": f"{line}: a provider ends and starts in the middle of each step", "calls": calls, "failed": {"call": failed} if failed else {},
+               "note": f"nodes at an ingress at each end: {', '.join(ends)}"}
+    return {"id": f"W3-{line}", "title": f"{line}: an application starts again in the middle of a step", "bar": "each end is what was decided", "runs": [row], "problems": problems}
+
+
+def cells(settings):
+    found = []
+
+    def add(name, function, *args):
+        found.append((name, lambda network, n=name: function(settings, network, n, *args)))
+
+    for line in [*LINES, *SOFA_LINES]:
+        add(f"W1/{line}", in_steps, line)
+        add(f"W2/{line}", back_and_forward, line)
+        add(f"W3/{line}", started_again, line)
+    return found
