@@ -4,6 +4,7 @@
 mod client;
 mod guard;
 mod server;
+mod takeover;
 mod topology;
 mod views;
 
@@ -17,6 +18,7 @@ use crate::config::Address;
 
 pub use client::{Client, ClientError};
 pub use server::Admin;
+pub use takeover::{DecisionsView, RuleUseView, TakeoverView};
 pub use topology::{ApplicationView, CalleeView, CallerView, Filter, FilterError, InView, OutView, TopologyView};
 pub use views::{
     CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, LeftView, ListView, ListenerView,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The HTTP server. GET `/livez /readyz /metrics /catalog /connections /topology /config`, POST `/drain /reload /withdraw`.
+//! The HTTP server. GET `/livez /readyz /metrics /catalog /connections /topology /takeover /config`, POST `/drain /reload
+//! /withdraw /rollback /forward`.
 //!
 //! Bounded: connections, header time, header size; bodies are not read. Of connections that say nothing, the longest
 //! silent makes way. Names in `Host` are refused where the answer tells about the catalog or the request changes something,
@@ -175,9 +176,9 @@ pub(super) async fn answer(
     let views = &*site.views;
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let allowed = match path {
-        "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/topology" | "/config" | "/upgrade"
-        | "/" => Method::GET,
-        "/drain" | "/reload" | "/withdraw" => Method::POST,
+        "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/topology" | "/takeover" | "/config"
+        | "/upgrade" | "/" => Method::GET,
+        "/drain" | "/reload" | "/withdraw" | "/rollback" | "/forward" => Method::POST,
         _ => return text(StatusCode::NOT_FOUND, format!("no such page; {PAGES}\n")),
     };
     if method != allowed && !(allowed == Method::GET && method == Method::HEAD) {
@@ -227,6 +228,11 @@ pub(super) async fn answer(
             };
             json(status, &done)
         }
+        "/takeover" => json(StatusCode::OK, &(views.takeover)().await),
+        "/rollback" | "/forward" => match (views.roll_back)(path == "/rollback") {
+            Ok(_) => json(StatusCode::OK, &(views.takeover)().await),
+            Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why + "\n"),
+        },
         "/withdraw" => json(StatusCode::OK, &(views.withdraw)().await),
         "/drain" => {
             views.stop.ask(StopKind::ForGood);
@@ -303,5 +309,5 @@ fn typed(status: StatusCode, content_type: &'static str, body: String) -> Respon
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PAGES: &str =
-    "GET /livez /readyz /metrics /catalog /connections /topology /config, POST /drain /reload /withdraw";
+const PAGES: &str = "GET /livez /readyz /metrics /catalog /connections /topology /takeover /config, \
+    POST /drain /reload /withdraw /rollback /forward";

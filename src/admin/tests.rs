@@ -53,6 +53,11 @@ fn views(stop: &Stop) -> Views {
                 }
             })
         }),
+        takeover: Box::new(|| Box::pin(async { TakeoverView::default() })),
+        roll_back: Box::new(|is_rolled_back| match is_rolled_back {
+            true => Ok(true),
+            false => Err("the disk is full".to_owned()),
+        }),
         stop: stop.clone(),
         upgrade: None,
     }
@@ -143,6 +148,8 @@ async fn a_page_of_a_foreign_site_reaches_nothing_but_health_and_metrics() {
             (Method::POST, "/drain"),
             (Method::POST, "/reload"),
             (Method::POST, "/withdraw"),
+            (Method::POST, "/rollback"),
+            (Method::POST, "/forward"),
             (Method::GET, "/catalog"),
             (Method::GET, "/config"),
         ] {
@@ -240,6 +247,13 @@ async fn a_refused_reload_is_no_success_and_says_why() {
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     let said: ReloadView = serde_json::from_slice(&body).unwrap();
     assert_eq!(said.problems, ["the file is wrong"]);
+    let (status, _) = client.ask(Method::POST, "/rollback").await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    let (status, body) = client.ask(Method::POST, "/forward").await.unwrap();
+    assert_eq!(
+        (status, &*body),
+        (StatusCode::INTERNAL_SERVER_ERROR, &b"the disk is full\n"[..])
+    );
     let (status, body) = client.ask(Method::POST, "/withdraw").await.unwrap();
     assert_eq!(status, StatusCode::OK);
     let left: LeftView = serde_json::from_slice(&body).unwrap();

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use remora_registry::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::takeover::TakeoverView;
 use super::topology::{Filter, TopologyView};
 use crate::lifecycle::{Readiness, Stop};
 
@@ -33,6 +34,10 @@ pub struct Views {
     pub reload: Verb<ReloadView>,
     /// `POST /withdraw`: takes all that leads here out of the registries, and goes on serving.
     pub withdraw: Verb<LeftView>,
+    /// `/takeover`: what is taken over.
+    pub takeover: Verb<TakeoverView>,
+    /// `POST /rollback` (`true`) and `POST /forward`. The error is why nothing changed.
+    pub roll_back: Box<dyn Fn(bool) -> Result<bool, String> + Send + Sync>,
     /// Asked by `POST /drain`.
     pub stop: Stop,
     /// `/upgrade`: the socket where an upgrade is asked for.

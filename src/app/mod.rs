@@ -17,6 +17,7 @@ mod published;
 mod registries;
 mod reload;
 mod run;
+mod takeover;
 mod topology;
 mod upgrade;
 mod views;
@@ -46,6 +47,7 @@ use self::published::Words;
 use self::registries::OpenRegistry;
 use self::reload::{Outside, Parts, Reloader, State};
 use self::run::Closing;
+use self::takeover::Takeover;
 pub use self::upgrade::{Ended, HandedOver, StandIn, Then};
 use self::watch::Stamp;
 use crate::admin::{Admin, Views};
@@ -243,6 +245,11 @@ impl App {
         };
         let open_doors = registries.iter().map(|registry| registry.doors.clone()).collect();
         let (of_config, of_reload, of_leave) = (Arc::clone(&reloader), Arc::clone(&reloader), Arc::clone(&leave));
+        let takeover = Arc::new(Takeover {
+            catalog: Arc::clone(&catalog),
+            call: Arc::clone(&call),
+        });
+        let of_view = Arc::clone(&takeover);
         let views = Arc::new(Views {
             readiness: readiness.clone(),
             metrics: figures::page(metrics),
@@ -270,6 +277,11 @@ impl App {
                 let leave = Arc::clone(&of_leave);
                 Box::pin(async move { leave.go().await })
             }),
+            takeover: Box::new(move || {
+                let takeover = Arc::clone(&of_view);
+                Box::pin(async move { takeover.view().await })
+            }),
+            roll_back: Box::new(move |is_rolled_back| takeover.roll_back(is_rolled_back)),
             stop: stop.clone(),
             upgrade: requests.as_ref().map(|requests| requests.path().to_owned()),
         });

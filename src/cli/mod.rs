@@ -8,6 +8,7 @@ mod check;
 mod exec;
 mod page;
 mod registry;
+mod rollback;
 mod run;
 mod status;
 mod supervisor;
@@ -95,6 +96,24 @@ enum Command {
         /// And then until no application is here any more: for sidecars that are told to end together with it
         #[arg(long)]
         gone: bool,
+    },
+    /// Give everything back to the applications: their own addresses in the registry, real addresses in their lists. The proxy
+    /// serves on whoever still calls through it. Holds over restarts
+    Rollback {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Take everything over again instead, as mode and takeover say
+        #[arg(long)]
+        forward: bool,
+        /// Until nobody calls through here any more and the proxy may be taken away; exit 3 after the timeout
+        #[arg(long)]
+        wait: bool,
+        /// How long to wait
+        #[arg(long, default_value = "60s")]
+        timeout: Span,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Run the proxy and an application beside it: start after ready, forward signals, reap, withdraw before the end. Exits
     /// with the application's status
@@ -240,6 +259,24 @@ pub fn main(plugins: Plugins) -> ExitCode {
         Command::Withdraw { admin, timeout, gone } => {
             let client = admin.client();
             client.and_then(|client| block_on(withdraw(client, timeout, gone)))
+        }
+        Command::Rollback {
+            admin,
+            forward,
+            wait,
+            timeout,
+            json,
+        } => {
+            let wanted = rollback::Wanted {
+                forward,
+                wait: wait.then_some(timeout.0),
+                json,
+            };
+            let asked = admin.client();
+            match asked.and_then(|client| block_on(rollback::rollback(client, wanted))) {
+                Ok(status) => return status,
+                Err(error) => Err(error),
+            }
         }
         Command::Exec {
             run,

@@ -17,7 +17,6 @@ use super::access::Access;
 use super::doors::Facades;
 use super::registry_url::RegistryUrl;
 use super::value::{Address, Door, PortRange};
-use crate::discovery::policy::{self, Mode};
 use crate::{admin, call, discovery, lifecycle};
 
 /// The whole configuration.
@@ -33,9 +32,9 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
     /// Whether anything is taken over at all.
-    pub mode: Mode,
+    pub mode: discovery::Mode,
     /// What is taken over.
-    pub takeover: policy::Config,
+    pub takeover: discovery::TakeoverConfig,
     /// Ends that speak a registry's protocol to applications.
     pub facades: Facades,
     /// Who may use the facades.
@@ -71,8 +70,8 @@ impl Default for Config {
             registry: RegistryUrl::Embedded,
             advertise: None,
             data_dir: None,
-            mode: Mode::default(),
-            takeover: policy::Config::default(),
+            mode: discovery::Mode::default(),
+            takeover: discovery::TakeoverConfig::default(),
             facades: Facades::default(),
             access: Access::default(),
             protocols: Protocols::default(),

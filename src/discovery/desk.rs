@@ -10,7 +10,7 @@ use remora_registry::{
 };
 use tokio::sync::watch;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, lock};
 use super::metadata::Document;
 use super::sync::{self, Link};
 use super::takeover;
@@ -187,6 +187,15 @@ impl Discovery for Desk {
         self.catalog.stands(lease, target, instance, is_taken);
     }
 
+    fn takes_lists(&self) -> bool {
+        self.catalog.takes_lists()
+    }
+
+    fn behind(&self, ingress: u16) -> Option<u16> {
+        let table = lock(&self.catalog.ingress).by_ingress();
+        Some(table.get(&ingress).copied().flatten()?.port())
+    }
+
     fn leaves(&self, lease: LeaseId, snapshot: &Snapshot) -> bool {
         self.catalog.leaves(lease, snapshot)
     }
@@ -195,8 +204,9 @@ impl Discovery for Desk {
         Box::pin(async move {
             let mirrored = takeover::mirrored(revision);
             let speaks = |protocol: &str| self.catalog.spoken.iter().any(|p| &**p == protocol);
-            let shown = if self.is_listed(application, revision) {
-                let known = self.document(application, revision).await?;
+            let real = takeover::at_egress(revision);
+            let shown = if self.is_listed(application, &real) {
+                let known = self.document(application, &real).await?;
                 document::inward(known.json.as_bytes(), &speaks, revision)
             } else if self.is_listed(application, &mirrored) {
                 let known = self.document(application, &mirrored).await?;

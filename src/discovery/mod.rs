@@ -56,6 +56,7 @@ pub use error::DiscoveryError;
 pub use handover::Publication;
 pub use ingress_ports::IngressRow;
 pub use metadata::{MetadataCall, MetadataError};
+pub use policy::{Config as TakeoverConfig, Mode, RuleUse};
 pub use probe::{Knock, Probe};
 pub use status::{
     ApplicationFacts, CatalogView, EgressView, LeaseView, ListView, ProviderView, PublicationView, RegistryView,

@@ -88,6 +88,8 @@ pub struct PublicationView {
     pub app_port: u16,
     /// The address in the registry.
     pub published: String,
+    /// `taken_over`, or why it stands as the application published it.
+    pub decision: &'static str,
     /// Who holds it there: `application` (its own session), or how far Remora is that keeps it: `waiting`, `published`,
     /// `refused`, `withdrawing`.
     pub state: &'static str,
@@ -123,6 +125,8 @@ pub struct ListView {
     pub name: String,
     /// Applications that follow it.
     pub followers: Vec<String>,
+    /// For each of them `taken_over`, or why it is shown the list as it stands.
+    pub decisions: Vec<&'static str>,
     /// `registry`, `disk`, or `unknown` while no list is known.
     pub source: &'static str,
     /// Instances that are held although the registry lost them.
@@ -355,6 +359,12 @@ impl Catalog {
                 .filter_map(|l| state.leases.application(*l))
                 .map(str::to_owned)
                 .collect(),
+            decisions: list
+                .followers
+                .iter()
+                .filter_map(|lease| state.leases.iter().find(|(id, _)| *id == lease))
+                .map(|(_, held)| self.why_inward(&held.info.application, list).label())
+                .collect(),
             source,
             held: list.held,
             providers: providers.collect(),
@@ -394,7 +404,11 @@ fn publication(known: &Publication) -> PublicationView {
         service: known.what.clone(),
         protocol: known.protocol.to_string(),
         app_port: known.outward.app_port,
-        published: format!("{}:{}", known.outward.host, known.outward.port),
+        published: match known.leads_here {
+            true => format!("{}:{}", known.outward.host, known.outward.port),
+            false => format!("{}:{}", known.outward.host, known.outward.app_port),
+        },
+        decision: known.decision.why.label(),
         state,
         error: error.map(|e| e.to_string()),
     }

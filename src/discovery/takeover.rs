@@ -207,7 +207,8 @@ pub(super) fn inward(
     shown
 }
 
-/// One entry per revision at our egress. What a revision offers in protocols that nobody here speaks stays where it is,
+/// One entry per revision at our egress, under a revision of its own: a client keeps what it read of a revision for good, and
+/// it may have read the real one before, or may need it after the takeover. What a revision offers in protocols that nobody here speaks stays where it is,
 /// under a revision of its own.
 fn application_inward(taken: &[&Arc<Instance>], client: Client, egress: &Egress, spoken: &[Arc<str>]) -> Vec<Instance> {
     let speaks = |protocol: &str| spoken.iter().any(|p| &**p == protocol);
@@ -215,8 +216,8 @@ fn application_inward(taken: &[&Arc<Instance>], client: Client, egress: &Egress,
     let mut revisions: BTreeMap<&str, Vec<&Arc<Instance>>> = BTreeMap::new();
     for instance in taken {
         match instance.revision() {
-            Some(revision) => revisions.entry(revision).or_default().push(instance),
-            None => shown.push(Instance::clone(instance)),
+            Some(revision) if revision != EMPTY => revisions.entry(revision).or_default().push(instance),
+            _ => shown.push(Instance::clone(instance)),
         }
     }
     for (revision, instances) in revisions {
@@ -225,7 +226,7 @@ fn application_inward(taken: &[&Arc<Instance>], client: Client, egress: &Egress,
         };
         let protocol = spoken_endpoint(first, &speaks);
         if let Some((host, port)) = protocol.and_then(|p| egress.shown(&p, client)) {
-            match application::shown_at(first, &host, port, revision) {
+            match application::shown_at(first, &host, port, &at_egress(revision)) {
                 Ok(entry) => shown.push(entry),
                 Err(error) => {
                     warn!(reason = error.reason(), %error, "an application's entry could not be shown at the egress")
@@ -246,18 +247,29 @@ fn application_inward(taken: &[&Arc<Instance>], client: Client, egress: &Egress,
 /// The revision under which the services that stay where they are can be read, and back again. Of the same shape as a
 /// real one, since a registry's paths are told apart by it; never the revision itself.
 pub(super) fn mirrored(revision: &str) -> String {
-    let mirror = |radix: u32| -> Option<String> {
+    other_revision(revision, DIRECT, |digit, radix| radix - 1 - digit)
+}
+
+/// The revision under which an application is shown what goes to our egress, and back again. As [`mirrored`], and neither
+/// that of any revision nor the revision itself.
+pub(super) fn at_egress(revision: &str) -> String {
+    other_revision(revision, EGRESS, |digit, radix| (digit + radix / 2) % radix)
+}
+
+/// `digit` gives a digit for a digit, and the first one for that again.
+fn other_revision(revision: &str, suffix: &str, digit: impl Fn(u32, u32) -> u32) -> String {
+    let other = |radix: u32| -> Option<String> {
         revision
             .chars()
-            .map(|c| char::from_digit(radix - 1 - c.to_digit(radix)?, radix))
+            .map(|c| char::from_digit(digit(c.to_digit(radix)?, radix), radix))
             .collect()
     };
     let is_plain = !revision.is_empty() && !revision.bytes().any(|b| b.is_ascii_uppercase());
     let radix = if revision.len() == 32 { 16 } else { 10 };
-    let mirrored = is_plain.then(|| mirror(radix)).flatten();
-    mirrored.unwrap_or_else(|| match revision.strip_suffix(DIRECT) {
+    let other = is_plain.then(|| other(radix)).flatten();
+    other.unwrap_or_else(|| match revision.strip_suffix(suffix) {
         Some(revision) => revision.to_owned(),
-        None => format!("{revision}{DIRECT}"),
+        None => format!("{revision}{suffix}"),
     })
 }
 
@@ -285,7 +297,10 @@ fn spoken_endpoint(instance: &Instance, speaks: &dyn Fn(&str) -> bool) -> Option
         .find(|p| speaks(p))
 }
 
+/// What Dubbo calls the revision of an application that offers nothing; it is asked of nobody.
+const EMPTY: &str = "0";
 const DIRECT: &str = "-direct";
+const EGRESS: &str = "-egress";
 
 #[cfg(test)]
 mod tests;

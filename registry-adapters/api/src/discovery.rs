@@ -138,6 +138,18 @@ pub trait Discovery: Send + Sync + 'static {
         false
     }
 
+    /// Whether the takeover policy may show any list otherwise than it stands. If not, rules that name hosts are the
+    /// applications' own to apply.
+    fn takes_lists(&self) -> bool {
+        true
+    }
+
+    /// The application's own port behind one of our ingress ports.
+    fn behind(&self, ingress: u16) -> Option<u16> {
+        let _ = ingress;
+        None
+    }
+
     /// What would stand in the registry for `instance`, if the ingress of its port is known already; nothing is published,
     /// and no port is opened. `None` where it is not implemented.
     fn known_outward(&self, instance: &Instance) -> Option<Outward> {

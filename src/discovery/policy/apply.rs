@@ -187,6 +187,12 @@ impl Catalog {
         })
     }
 
+    /// Whether any list may be shown otherwise than it stands.
+    pub(in crate::discovery) fn takes_lists(&self) -> bool {
+        let policy = self.steps.policy();
+        policy.takes_all() || policy.takes_lists(&self.steps.host)
+    }
+
     /// Whether nothing in a list is taken over.
     pub(in crate::discovery) fn leaves(&self, lease: LeaseId, snapshot: &Snapshot) -> bool {
         let policy = self.steps.policy();

@@ -122,6 +122,14 @@ impl Policy {
         self.mode == Mode::Takeover && !self.rolled_back && *self.takeover == Config::default()
     }
 
+    /// Whether lists that are shown at this machine may be.
+    pub(super) fn takes_lists(&self, host: &str) -> bool {
+        self.mode == Mode::Takeover
+            && !self.rolled_back
+            && self.takeover.side.has(Side::Consumer)
+            && share::has(self.takeover.percent, host)
+    }
+
     /// Whether the name of an application may change a decision.
     pub fn asks_for_applications(&self) -> bool {
         let rules = self.takeover.allow.iter().chain(&self.takeover.deny);

@@ -7,7 +7,7 @@ use remora_registry::Why;
 use serde::Serialize;
 
 use super::apply::of_target;
-use super::{Rule, Side, Subject};
+use super::{Mode, Rule, Side, Subject};
 use crate::discovery::catalog::{Catalog, State};
 
 /// What is taken over, and why the rest is not.
@@ -27,8 +27,12 @@ pub struct PolicyView {
     pub deny: Vec<RuleUse>,
     /// Publications (`provider`) and lists of applications (`consumer`) by decision.
     pub decisions: Vec<SideCount>,
-    /// Publications that lead here in a registry, whatever is decided: after a change, those that are not rewritten yet.
+    /// Publications that lead here in a registry, whatever is decided.
     pub leads_here: usize,
+    /// Publications that are not yet what was decided.
+    pub unsettled: usize,
+    /// Nothing is to be taken over at all.
+    pub is_off: bool,
 }
 
 /// One entry of a list of the policy.
@@ -75,6 +79,8 @@ impl Catalog {
                 })
                 .collect(),
             leads_here: leading(&state),
+            unsettled: unsettled(&state),
+            is_off: policy.mode == Mode::Observe || policy.rolled_back,
         }
     }
 
@@ -152,6 +158,13 @@ impl Catalog {
             names,
         }
     }
+}
+
+fn unsettled(state: &State) -> usize {
+    let publications = state.leases.iter().flat_map(|(_, held)| held.publications.values());
+    publications
+        .filter(|known| known.leads_here != known.decision.taken)
+        .count()
 }
 
 /// Publications that lead here in a registry.

@@ -276,8 +276,11 @@ fn an_application_is_shown_once_per_revision() {
             .map(|i| i.id.to_string())
             .collect()
     };
-    assert_eq!(ids(&list), ["2130706433:20882-r1", "2130706433:20882-r2"]);
-    assert_eq!(ids(&list[1..]), ["2130706433:20882-r1", "2130706433:20882-r2"]);
+    assert_eq!(ids(&list), ["2130706433:20882-r1-egress", "2130706433:20882-r2-egress"]);
+    assert_eq!(
+        ids(&list[1..]),
+        ["2130706433:20882-r1-egress", "2130706433:20882-r2-egress"]
+    );
 }
 
 #[test]
@@ -285,7 +288,10 @@ fn an_application_that_speaks_more_protocols_keeps_those_beside() {
     let mixed = r#"[{\"port\":20881,\"protocol\":\"dubbo\"},{\"port\":50051,\"protocol\":\"tri\"}]"#;
     let shown = shown_of(app("demo"), vec![node("10.0.0.1", "r1", mixed, 20881)], Client::Java);
     assert_eq!(shown.len(), 2);
-    assert_eq!((&*shown[0].host, shown[0].revision()), ("2130706433", Some("r1")));
+    assert_eq!(
+        (&*shown[0].host, shown[0].revision()),
+        ("2130706433", Some("r1-egress"))
+    );
     assert_eq!(
         (&*shown[1].host, shown[1].port, shown[1].revision()),
         ("10.0.0.1", 50051, Some(mirrored("r1").as_str()))
@@ -296,11 +302,12 @@ fn an_application_that_speaks_more_protocols_keeps_those_beside() {
 }
 
 #[test]
-fn a_mirrored_revision_has_the_shape_of_a_real_one_and_leads_back() {
+fn another_revision_has_the_shape_of_a_real_one_and_leads_back() {
     for revision in ["5f1e1b5c5e8a4d3e9b6a7c8d9e0f1a2b", "0", "1234567890", "N/A", "r1", ""] {
-        let mirror = mirrored(revision);
-        assert_ne!(mirror, revision);
+        let (mirror, at_egress) = (mirrored(revision), at_egress(revision));
+        assert!(mirror != revision && at_egress != revision && mirror != at_egress);
         assert_eq!(mirrored(&mirror), revision);
+        assert_eq!(super::at_egress(&at_egress), revision);
     }
     assert!(
         mirrored("5f1e1b5c5e8a4d3e9b6a7c8d9e0f1a2b")

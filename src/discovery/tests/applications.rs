@@ -21,7 +21,7 @@ async fn an_application_list_makes_routes_from_its_metadata() {
     until(&mut nodes, |l| l.instances.len() == 2).await;
     assert_eq!(house.endpoints("g1"), None, "nothing is known of the revision yet");
     house.registry.has_document("demo", "r1", DOCUMENT);
-    let json = house.desk.inward_metadata("demo", "r1").await.unwrap();
+    let json = house.desk.inward_metadata("demo", "r1-egress").await.unwrap();
     assert!(json.contains(r#""port":-1"#) && !json.contains("tri"), "{json}");
     assert_eq!(
         house.endpoints("g1"),
@@ -46,6 +46,8 @@ async fn an_application_list_makes_routes_from_its_metadata() {
         .unwrap();
     assert!(direct.contains("50051") && !direct.contains("EchoService"), "{direct}");
     assert_eq!(house.desk.inward_metadata("demo", "unknown").await, None);
+    let real = house.desk.inward_metadata("demo", "r1").await;
+    assert_eq!(real, None, "what stands in the registry is the registry's to answer");
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +65,7 @@ async fn one_provider_in_both_kinds_of_list_is_one_endpoint() {
         .says(&echo(), vec![provider("10.0.0.1", 20880, "group=g1&weight=3")]);
     until(&mut list, |l| l.instances.len() == 1).await;
     until(&mut nodes, |l| l.instances.len() == 1).await;
-    assert!(house.desk.inward_metadata("demo", "r1").await.is_some());
+    assert!(house.desk.inward_metadata("demo", "r1-egress").await.is_some());
     let route = Arc::clone(
         house
             .catalog
@@ -89,15 +91,15 @@ async fn a_revision_without_metadata_makes_nobody_wait_twice() {
         .says(&app("demo"), vec![application_node("10.0.0.2", 20881, "r1")]);
     until(&mut nodes, |l| l.instances.len() == 1).await;
     let began = tokio::time::Instant::now();
-    assert!(house.desk.inward_metadata("demo", "r1").await.is_none());
+    assert!(house.desk.inward_metadata("demo", "r1-egress").await.is_none());
     let limit = house.catalog.setup.config.load().metadata_timeout.0;
     assert!(began.elapsed() < limit, "told as soon as two more attempts failed");
     let again = tokio::time::Instant::now();
-    assert!(house.desk.inward_metadata("demo", "r1").await.is_none());
+    assert!(house.desk.inward_metadata("demo", "r1-egress").await.is_none());
     assert_eq!(again.elapsed(), std::time::Duration::ZERO);
     house.registry.has_document("demo", "r1", DOCUMENT);
     let served = async {
-        while house.desk.inward_metadata("demo", "r1").await.is_none() {
+        while house.desk.inward_metadata("demo", "r1-egress").await.is_none() {
             tokio::time::advance(std::time::Duration::from_secs(1)).await;
         }
     };

@@ -87,7 +87,7 @@ async fn last_known_lists_serve_a_start_without_a_registry() {
         .says(&app("demo"), vec![application_node("10.0.0.2", 20881, "r1")]);
     until(&mut list, |l| l.instances.len() == 1).await;
     until(&mut nodes, |l| l.instances.len() == 1).await;
-    assert!(first.desk.inward_metadata("demo", "r1").await.is_some());
+    assert!(first.desk.inward_metadata("demo", "r1-egress").await.is_some());
     first.drain.cancel();
     first.catalog.closed().await;
 

@@ -58,10 +58,12 @@ pub(super) struct Estate {
 }
 
 impl Estate {
-    pub(super) fn of(state: &State) -> Self {
+    /// `whole`: also what is not taken over.
+    pub(super) fn of(state: &State, whole: bool) -> Self {
         let standing: Vec<&Own> = state
             .names
-            .all_standing()
+            .all_live()
+            .filter(|own| whole || own.is_taken)
             .filter(|own| own.node.as_ref().is_none_or(|node| node.is_ephemeral))
             .collect();
         let published = standing.iter().map(|own| &own.target);
@@ -125,13 +127,14 @@ fn directories(target: &Target) -> Vec<(String, CreateMode)> {
 
 /// Keeps standing what stood in a session that is over; its application was just told so. Ends by itself, or with `drain`.
 pub(super) fn carry(shared: &Arc<Shared>, state: Box<State>, drain: &CancellationToken) {
-    let estate = Estate::of(&state);
+    let estate = Estate::of(&state, false);
     start(shared, estate, Living::Known, Some(state), drain);
 }
 
 /// As [`carry`], of a session that the application still has, but not for long.
 pub(super) fn carry_ahead(shared: &Arc<Shared>, state: &State, drain: &CancellationToken) {
-    start(shared, Estate::of(state), Living::Known, None, drain);
+    // It was we who ended the session, so nothing of it may be missing.
+    start(shared, Estate::of(state, true), Living::Known, None, drain);
 }
 
 /// As [`carry`], of a session that its client gave up: what belongs to applications that still listen.

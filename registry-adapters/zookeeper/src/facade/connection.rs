@@ -240,6 +240,7 @@ impl Session {
         door.resume_lists();
         if !is_unknown {
             door.guard_all();
+            door.policy_changed();
         }
         let millis = u64::try_from(upstream.response.timeout_ms).unwrap_or_default();
         Self {
@@ -341,6 +342,7 @@ impl Session {
                 () = cancel.cancelled() => return Err(End::Superseded),
                 () = &mut registry_back, if stands_in => return Err(End::RegistryBack),
                 () = seat.asked() => door.say_farewell(),
+                Ok(()) = door.policy.changed() => door.policy_changed(),
                 n = write_some(&mut app_write, &mut door.app_out) => {
                     n?;
                     stuck = None;

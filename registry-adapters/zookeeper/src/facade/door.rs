@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use remora_registry::{Discovery, LeaseId};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -25,6 +26,7 @@ use super::sent::{Done, Sent, Then};
 use super::session::State;
 use super::stand_in::Home;
 use super::stats::Stats;
+use super::steps::Steps;
 use crate::wire::reply::{encode_error, encode_event};
 use crate::wire::{
     ErrorCode, EventKind, NO_ZXID, OpCode, Reader, Record, Reply, ReplyHeader, Request, RequestHeader, Text, WireError,
@@ -57,6 +59,10 @@ pub(super) struct Door {
     pub(super) held_place: Option<Place>,
     /// Watches over what it publishes.
     pub(super) guard: Guard,
+    /// Number of the takeover policy in force.
+    pub(super) policy: watch::Receiver<u64>,
+    /// What is brought to it.
+    pub(super) steps: Steps,
     /// Where the session is kept.
     pub(super) home: Home,
     /// Paths that were put into the stand-in.
@@ -73,6 +79,7 @@ const LAST_OWN_XID: i32 = -1_000_000;
 impl Door {
     pub(super) fn new(shared: Arc<Shared>, state: Box<State>, is_behind: bool) -> Self {
         let line = Line::after(state.high);
+        let policy = state.lease.discovery().policy();
         Self {
             shared,
             state,
@@ -88,6 +95,8 @@ impl Door {
             farewell: Farewell::default(),
             held_place: None,
             guard: Guard::default(),
+            policy,
+            steps: Steps::default(),
             home: Home::Registry,
             furnished: HashSet::new(),
             is_closed: false,
@@ -112,6 +121,9 @@ impl Door {
     /// # Errors
     /// When not even its head can be read. A body that cannot be read is the registry's to refuse.
     pub(super) fn on_app_frame(&mut self, frame: Bytes) -> Result<(), WireError> {
+        if self.policy.has_changed().unwrap_or(false) {
+            self.policy_changed();
+        }
         let mut input = Reader::new(frame.clone());
         let head = RequestHeader::read(&mut input)?;
         let op = OpCode::from_wire(head.op);
@@ -189,7 +201,8 @@ impl Door {
     /// When something must happen even if no byte arrives.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let reads = self.waiting.iter().map(|read| read.deadline);
-        reads.chain(self.learning.deadline()).chain(self.guard.deadline()).min()
+        let soon = self.learning.deadline().into_iter().chain(self.guard.deadline());
+        reads.chain(soon).chain(self.steps.deadline()).min()
     }
 
     /// The time of `deadline` has come.
@@ -197,6 +210,7 @@ impl Door {
         self.answer_late_reads();
         self.learn_in_time();
         self.guard_in_time();
+        self.step_in_time();
         self.flush();
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use remora_naming::{application, dubbo_url};
-use remora_registry::{Instance, Outward, Target};
+use remora_registry::{Instance, Outward, PublishError, Target};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -18,6 +18,7 @@ use super::kept::application_of;
 use super::names::Own;
 use super::paths::Shape;
 use super::sent::Then;
+use super::steps::Due;
 use crate::places;
 use crate::wire::request::Create;
 use crate::wire::{Acl, CreateMode, Op, OpCode, OpResult, Ops, Reply, Request, Seq, Text};
@@ -169,7 +170,10 @@ impl Door {
     /// Publishes a marked node again with discovery, so that its ingress is known, and remembers it until the application
     /// uses its own form of the name.
     fn learned_one(&mut self, path: String, target: Target, instance: Instance, data: Option<Bytes>) {
-        let Some(app_port) = instance.app_port() else { return };
+        let Some(app_port) = instance.app_port() else {
+            return self.learned_plain(path, target, instance, data);
+        };
+        let decided = *self.policy.borrow();
         let mut app_form = instance.clone();
         app_form.port = app_port;
         app_form.params.remove(Instance::MARKER);
@@ -185,8 +189,15 @@ impl Door {
             data: data.map(|data| (data.clone(), data)),
             node: None,
             is_live: true,
+            is_taken: true,
+            decided,
         };
         match outward {
+            Err(PublishError::NotTaken { .. }) => {
+                self.leads_here(&own, true);
+                self.learned_node(own);
+                self.decide_soon(Due::Learned(path));
+            }
             Ok(outward) if outward.port != instance.port => self.move_node(own, &instance, &outward),
             Ok(_) => self.learned_node(own),
             Err(e) => {

@@ -5,7 +5,7 @@
 //! application --TCP--> connection.rs --frames--> door.rs -+- requests.rs  relayed, rewritten or answered
 //!                                                         +- publish.rs kept.rs  what it publishes, outward
 //!                                                         +- dirs.rs list.rs  lists that it is shown, inward
-//!                                                         +- rewatch.rs multi.rs heir.rs rules.rs frozen.rs farewell.rs
+//!                                                         +- rewatch.rs multi.rs heir.rs rules.rs frozen.rs farewell.rs steps.rs
 //!                                                         `- line.rs      replies in the order of the requests
 //! ```
 //! One upstream session per application session, id and password untouched: its ephemerals are its own, and live through
@@ -42,6 +42,7 @@ mod sent;
 mod session;
 mod stand_in;
 mod stats;
+mod steps;
 mod words;
 
 use std::collections::{HashMap, HashSet};

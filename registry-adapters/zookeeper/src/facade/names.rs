@@ -39,6 +39,10 @@ pub(super) struct Own {
     pub(super) node: Option<Node>,
     /// Whether it stands, as far as we know.
     pub(super) is_live: bool,
+    /// Whether it stands in another form than the application's; one that does not is nobody's business but the application's.
+    pub(super) is_taken: bool,
+    /// Number of the takeover policy that decided so.
+    pub(super) decided: u64,
 }
 
 /// A node as it stands in the registry.
@@ -94,12 +98,40 @@ impl Names {
     pub(super) fn standing_at(&self, registry_path: &str) -> Option<&Own> {
         let own = self.by_registry.get(registry_path).and_then(|path| self.own.get(path));
         own.or_else(|| self.learned.get(registry_path))
-            .filter(|own| own.is_live)
+            .filter(|own| own.is_live && own.is_taken)
+    }
+
+    /// Every node that stands as far as we know, of those that are taken over.
+    pub(super) fn all_standing(&self) -> impl Iterator<Item = &Own> {
+        self.all_live().filter(|own| own.is_taken)
     }
 
     /// Every node that stands as far as we know.
-    pub(super) fn all_standing(&self) -> impl Iterator<Item = &Own> {
+    pub(super) fn all_live(&self) -> impl Iterator<Item = &Own> {
         self.own.values().chain(self.learned.values()).filter(|own| own.is_live)
+    }
+
+    /// Paths, as the application knows them, of what another policy than number `decided` decided on.
+    pub(super) fn decided_before(&self, decided: u64) -> Vec<String> {
+        let before = |own: &Own| own.is_live && own.decided != decided;
+        let own = self.own.iter().filter(|(_, own)| before(own));
+        own.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// The same of ephemerals that were found; paths in the registry.
+    pub(super) fn learned_before(&self, decided: u64) -> Vec<String> {
+        let learned = self.learned.values().filter(|own| own.decided != decided);
+        learned.map(|own| own.registry_path.clone()).collect()
+    }
+
+    /// The ephemeral that was found at `registry_path`, to be changed.
+    pub(super) fn learned_mut(&mut self, registry_path: &str) -> Option<&mut Own> {
+        self.learned.get_mut(registry_path)
+    }
+
+    /// Forgets the ephemeral that was found at `registry_path`.
+    pub(super) fn forget_learned(&mut self, registry_path: &str) {
+        self.learned.remove(registry_path);
     }
 
     /// What the application calls the node at `registry_path`.
@@ -156,7 +188,7 @@ impl Names {
         self.learned.remove(&path)
     }
 
-    /// Paths in the registry of all that stands, as far as we know.
+    /// Paths in the registry of all that stands and is taken over, as far as we know.
     pub(super) fn standing(&self) -> Vec<String> {
         self.all_standing().map(|own| own.registry_path.clone()).collect()
     }
@@ -193,6 +225,8 @@ mod tests {
             data: None,
             node: None,
             is_live: true,
+            is_taken: true,
+            decided: 0,
         }
     }
 

@@ -50,7 +50,7 @@ impl Door {
         name: &str,
     ) {
         match self.outward_create(&create, path, dir, name) {
-            Ok(_) if self.is_leaving() => self.keep_out(head, &create),
+            Ok(_) if self.is_leaving() && self.is_taken(path) => self.keep_out(head, &create),
             Ok(create) => {
                 let place = self.place();
                 let then = Then::Create {
@@ -64,6 +64,10 @@ impl Door {
                 self.relay(head, Request::Create(create), frame, Then::Relay);
             }
         }
+    }
+
+    fn is_taken(&self, app_path: &str) -> bool {
+        self.state.names.own(app_path).is_some_and(|own| own.is_taken)
     }
 
     /// The create to send in a create's place.
@@ -109,7 +113,9 @@ impl Door {
 
     pub(super) fn own_form(&mut self, dir: &str, name: &str, data: &Bytes) -> Result<Own, Unchanged> {
         let target = self.shared.roots.target(dir).ok_or(Unchanged::Foreign)?;
+        let decided = *self.policy.borrow();
         let mut also = Vec::new();
+        let mut is_taken = true;
         let (instance, registry_name, registry_data) = match &target {
             Target::Service { .. } => {
                 if !dubbo_url::is_provider_child(name) {
@@ -117,13 +123,36 @@ impl Door {
                 }
                 let instance = places::parse_child(&target, name)?;
                 self.notice_release(instance.params.get("release"));
-                let outward = self.publish(&target, &instance)?;
-                let registry_name = dubbo_url::with_outward(name, &outward)?;
+                let registry_name = match self.publish(&target, &instance) {
+                    Ok(outward) => dubbo_url::with_outward(name, &outward)?,
+                    Err(PublishError::NotTaken { .. }) => {
+                        is_taken = false;
+                        name.to_owned()
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 (instance, registry_name, None)
             }
             Target::Application { .. } => {
                 let instance = application::parse(name, data)?.ok_or(Unchanged::Foreign)?;
-                let outward = self.publish(&target, &instance)?;
+                let outward = match self.publish(&target, &instance) {
+                    Ok(outward) => outward,
+                    Err(PublishError::NotTaken { .. }) => {
+                        let data = Bytes::copy_from_slice(data);
+                        return Ok(Own {
+                            registry_path: format!("{dir}/{name}"),
+                            target,
+                            instance,
+                            also,
+                            data: Some((data.clone(), data)),
+                            node: None,
+                            is_live: false,
+                            is_taken: false,
+                            decided,
+                        });
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 let mut ports = Vec::new();
                 for endpoint in application::endpoints(&instance) {
                     if endpoint.port == instance.port {
@@ -153,6 +182,8 @@ impl Door {
             data: registry_data.map(|ours| (Bytes::copy_from_slice(data), ours)),
             node: None,
             is_live: false,
+            is_taken,
+            decided,
         })
     }
 
@@ -168,6 +199,7 @@ impl Door {
                 });
                 if let Some(path) = own {
                     self.guard_node(&path);
+                    self.decide_again_if_late(app_path);
                 }
                 if err.is_ok() {
                     info!(registry = "zookeeper", path = app_path, "published");
@@ -252,6 +284,12 @@ impl Door {
         };
         let (dir, name) = (dir.to_owned(), name.to_owned());
         self.find_learned(path, &dir, &name);
+        if let Some(own) = self.state.names.own_mut(path)
+            && own.data.is_none()
+            && let Some(node) = &mut own.node
+        {
+            node.data = set.data.as_deref().map(Bytes::copy_from_slice);
+        }
         let own = self.state.names.own(path)?.clone();
         let mut set = set.clone();
         set.path = Text::from(own.registry_path.as_str());
@@ -287,7 +325,10 @@ impl Door {
             Request::SetData(set) => set.data.clone(),
             _ => None,
         };
-        let Some(document) = data.and_then(|data| self.outward_metadata(&data, application)) else {
+        let path = request.path().map(|path| path.to_string()).unwrap_or_default();
+        let document = data.as_ref().and_then(|data| self.outward_metadata(data, application));
+        self.remember_document(path, application, data, document.as_deref());
+        let Some(document) = document else {
             return self.relay(head, request, frame, Then::Relay);
         };
         let document = Some(Bytes::from(document));
@@ -304,7 +345,7 @@ impl Door {
         self.send(head, request, place, then);
     }
 
-    fn outward_metadata(&mut self, data: &[u8], application: &str) -> Option<Vec<u8>> {
+    pub(super) fn outward_metadata(&mut self, data: &[u8], application: &str) -> Option<Vec<u8>> {
         let services = metadata::services(data).ok()?;
         let target = Target::Application {
             namespace: self.shared.application_root(),

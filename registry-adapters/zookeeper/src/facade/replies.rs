@@ -45,6 +45,7 @@ impl Door {
             Then::Restore { path, is_second } => return self.restored(path, is_second, err),
             Then::Learn => return self.learned(decoded(&body)),
             Then::LearnData { path } => return self.learned_data(path, decoded(&body)),
+            Then::Step(step) => return self.stepping(step, err, decoded(&body)),
             Then::Move(step) => return self.moving(step, decoded(&body)),
             Then::DeleteUnknown { app_path, version } => {
                 if err == ErrorCode::NO_NODE && self.delete_outward(app_xid, place, &app_path, version) {
@@ -165,6 +166,9 @@ impl Door {
         let event = WatcherEvent::read(&mut Reader::new(body))?;
         let path = self.shared.chroot.seen(&event.path).to_owned();
         self.guard_event(&path);
+        if self.is_step_event(&path, event.kind) {
+            return Ok(());
+        }
         let passes = match self.shared.roots.shape(&path) {
             Shape::Dir if !self.state.is_raw => self.dir_event(&path, event.kind),
             Shape::Child { dir, name } if !self.state.is_raw => self.child_event(dir, name, event.kind, &path),

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use remora_naming::rules;
 use remora_registry::UnappliedRule;
 
+use super::dirs::View;
 use super::door::Door;
 use super::sent::Then;
-use crate::wire::{ErrorCode, Reply, Request, RequestHeader, Seq, Text};
+use crate::wire::{ErrorCode, EventKind, Reply, Request, RequestHeader, Seq, Text};
 
 impl Door {
     pub(super) fn rule_dir_request(&mut self, head: RequestHeader, request: Request, frame: &Bytes, dir: String) {
@@ -33,8 +34,42 @@ impl Door {
         self.relay(head, request, frame, then);
     }
 
+    /// Whether the application is shown real addresses, so that rules on them are its own to apply.
+    fn leaves_rules(&self, place: &str) -> bool {
+        let providers = place
+            .rsplit_once('/')
+            .map(|(service, _)| format!("{service}/providers"));
+        let view = providers.and_then(|dir| self.state.views.get(&dir));
+        !self.discovery().takes_lists() || view.is_some_and(View::is_relayed)
+    }
+
+    fn read_rules(&mut self, place: &str, is_list: bool) {
+        let places = &mut self.state.rule_places;
+        if places.len() < MAX_PLACES && !places.contains_key(place) {
+            places.insert(place.to_owned(), is_list);
+        }
+    }
+
+    /// Another policy: rules that were kept may be shown, and the other way round. An event too many is looked at and
+    /// forgotten.
+    pub(super) fn rules_again(&mut self) {
+        for (place, is_list) in self.state.rule_places.clone() {
+            let kind = match is_list {
+                true => EventKind::NodeChildrenChanged,
+                false => EventKind::NodeDataChanged,
+            };
+            self.fire(kind, &place);
+        }
+    }
+
     /// A list of rules without those that name hosts; `numChildren` agrees.
     pub(super) fn without_rules(&mut self, dir: &str, err: ErrorCode, reply: Option<Reply>) -> Option<Reply> {
+        self.read_rules(dir, true);
+        if self.leaves_rules(dir) {
+            self.state.hidden_rules.remove(dir);
+            self.report(dir, Vec::new());
+            return reply;
+        }
         if err == ErrorCode::NO_NODE {
             self.report(dir, Vec::new());
             return None;
@@ -88,6 +123,11 @@ impl Door {
 
     /// A rule of the config centre without the parts that name hosts.
     pub(super) fn without_rule(&mut self, path: &str, err: ErrorCode, reply: Option<Reply>) -> Option<Reply> {
+        self.read_rules(path, false);
+        if self.leaves_rules(path) {
+            self.report(path, Vec::new());
+            return reply;
+        }
         if err == ErrorCode::NO_NODE {
             self.report(path, Vec::new());
             return None;
@@ -133,3 +173,6 @@ impl Door {
         self.discovery().rules_not_applied(place, rules);
     }
 }
+
+/// Places of rules that one application reads; it reads a few for each service.
+const MAX_PLACES: usize = 20_000;

@@ -8,6 +8,7 @@ use super::heir::Heir;
 use super::learn::Move;
 use super::line::Place;
 use super::multi::MultiOp;
+use super::steps::Step;
 use crate::wire::request::Create;
 use crate::wire::{OpCode, Request, RequestHeader};
 
@@ -88,6 +89,8 @@ pub(super) enum Then {
         app_path: String,
         version: i32,
     },
+    /// A node is brought to what the policy says.
+    Step(Box<Step>),
     /// An entry goes, because Remora does.
     Farewell {
         registry_path: String,

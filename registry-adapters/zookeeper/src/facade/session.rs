@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is kept of an application's session while its connections come and go.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::kept::Wanted;
 use super::names::Names;
 use super::stand_in::StandIn;
 use super::stats::{Raised, Stats};
+use super::steps::Documents;
 
 /// One session's memory. Goes with the session: dropping it ends the lease.
 #[derive(Debug)]
@@ -51,6 +52,10 @@ pub(super) struct State {
     pub(super) views: HashMap<String, View>,
     /// Its consumer nodes that want another service than the usual one of their interface, see `kept.rs`.
     pub(super) wanted: HashMap<String, Wanted>,
+    /// Metadata documents that it wrote.
+    pub(super) documents: Documents,
+    /// Places of rules that it reads, and whether each is a list of them.
+    pub(super) rule_places: BTreeMap<String, bool>,
     /// Lists of rules from which some were kept, with how many.
     pub(super) hidden_rules: HashMap<String, usize>,
     /// Paths on which an `exists` found nothing and set a watch, in the application's form.
@@ -76,6 +81,8 @@ impl State {
             names: Names::default(),
             views: HashMap::new(),
             wanted: HashMap::new(),
+            documents: Documents::default(),
+            rule_places: BTreeMap::new(),
             hidden_rules: HashMap::new(),
             absent_watches: BTreeSet::new(),
             _counted: Raised::new(Arc::clone(stats), |stats| &stats.sessions),
@@ -329,7 +336,7 @@ impl Sessions {
         };
         let given_up = by_id.values().filter(left_before);
         let estates = given_up.filter_map(|known| match &known.entry {
-            Entry::Away { state, .. } => Some(Estate::of(state)),
+            Entry::Away { state, .. } => Some(Estate::of(state, false)),
             Entry::Here { .. } => None,
         });
         estates.collect()

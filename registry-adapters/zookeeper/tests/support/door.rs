@@ -2,13 +2,13 @@
 //! A front door over an embedded registry, with a discovery that does what it is told.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use remora_naming::{application, dubbo_url, sofa};
 use remora_registry::{
     BoxFuture, Client as Library, Discovery, Facade, Farewell, Instance, LeaseId, LeaseInfo, Outward, Params,
-    PublishError, RegistryState, Seat, Snapshot, Source, Target, UnappliedRule,
+    PublishError, RegistryState, Seat, Snapshot, Source, Target, UnappliedRule, Why,
 };
 use remora_zookeeper::backend::{Backend, BackendError, Duplex, Embedded};
 use remora_zookeeper::embedded::{Options, Server};
@@ -35,6 +35,9 @@ pub struct Script {
     pub holds_nothing: Mutex<Option<String>>,
     /// Asks for the withdrawal of everything.
     pub farewell: Farewell,
+    /// What is left as it is: nothing, or everything; and how often that changed.
+    left: AtomicBool,
+    policy: watch::Sender<u64>,
 }
 
 pub const EGRESS: (&str, u16) = ("2130706433", 20882);
@@ -59,6 +62,15 @@ impl Script {
             source: Source::Registry,
         };
         self.list(target).send_replace(Some(Arc::new(snapshot)));
+    }
+
+    /// The policy leaves everything as it is from now on, or takes everything over.
+    pub fn leave(&self, is_left: bool) {
+        self.left.store(is_left, Ordering::Relaxed);
+        self.policy.send_modify(|number| *number += 1);
+        for list in self.lists.lock().unwrap().values() {
+            list.send_modify(|_| {});
+        }
     }
 
     /// The registry is there from now on, or has been away for a while.
@@ -122,11 +134,34 @@ impl Discovery for Script {
             });
         }
         self.note(format!("publish {}", instance.port));
+        if self.left.load(Ordering::Relaxed) {
+            return Err(PublishError::NotTaken { why: Why::RolledBack });
+        }
         Ok(Outward {
             host: instance.host.to_string(),
             port: instance.port + 1 + self.moved_by.load(Ordering::Relaxed),
             app_port: instance.port,
         })
+    }
+
+    fn policy(&self) -> watch::Receiver<u64> {
+        self.policy.subscribe()
+    }
+
+    fn stands(&self, _: LeaseId, _: &Target, instance: &Instance, is_taken: bool) {
+        self.note(format!("stands {} {is_taken}", instance.port));
+    }
+
+    fn leaves(&self, _: LeaseId, _: &Snapshot) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    fn takes_lists(&self) -> bool {
+        !self.left.load(Ordering::Relaxed)
+    }
+
+    fn behind(&self, ingress: u16) -> Option<u16> {
+        Some(ingress - 1)
     }
 
     fn known_outward(&self, instance: &Instance) -> Option<Outward> {

@@ -105,6 +105,12 @@ impl Client {
         number
     }
 
+    /// The application loses its connection, and keeps its session.
+    pub async fn part(&mut self) {
+        self.io.shutdown().await.unwrap();
+        while self.frame().await.is_some() {}
+    }
+
     /// The connection, for who speaks in bytes.
     pub fn into_io(self) -> Box<dyn Duplex> {
         self.io

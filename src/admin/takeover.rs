@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `/takeover`: what the policy takes over, why the rest is left, and whether Remora may be taken away.
+
+use serde::{Deserialize, Serialize};
+
+/// `/takeover`, and the answer to `POST /rollback` and `POST /forward`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeoverView {
+    /// Key `mode`.
+    pub mode: String,
+    /// Key `takeover.side`.
+    pub side: String,
+    /// Key `takeover.percent`.
+    pub percent: u8,
+    /// Since when all is rolled back, in seconds since 1970.
+    pub rolled_back_since: Option<u64>,
+    /// Entries of `takeover.allow`.
+    pub allow: Vec<RuleUseView>,
+    /// Entries of `takeover.deny`.
+    pub deny: Vec<RuleUseView>,
+    /// Publications (`provider`) and lists of applications (`consumer`), by what is decided on them.
+    pub decisions: Vec<DecisionsView>,
+    /// Publications that lead here in a registry.
+    pub leads_here: u64,
+    /// Publications that are not yet what was decided.
+    pub unsettled: u64,
+    /// Connections of consumers here, at the egress.
+    pub egress_connections: u64,
+    /// Connections of consumers elsewhere, at the ingress.
+    pub ingress_connections: u64,
+    /// Calls that have no reply yet.
+    pub in_flight: u64,
+    /// Nothing leads here, and nobody calls through here: Remora may be taken away.
+    pub may_be_removed: bool,
+    /// What it still waits for.
+    pub waits_for: Vec<String>,
+}
+
+/// One entry of a list of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleUseView {
+    /// As it is written.
+    pub rule: String,
+    /// How many publications and followed lists it names now.
+    pub names: u64,
+}
+
+/// How many are decided in one way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionsView {
+    /// `provider` or `consumer`.
+    pub side: String,
+    /// `taken_over`, or why not.
+    pub decision: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl TakeoverView {
+    /// What an operator should know, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let lists = [("allow", &self.allow), ("deny", &self.deny)];
+        let unused = lists.into_iter().flat_map(|(list, rules)| {
+            let unused = rules.iter().filter(|rule| rule.names == 0);
+            unused.map(move |rule| {
+                format!(
+                    "takeover.{list} names {{{}}}: nothing of the kind is published or followed here",
+                    rule.rule
+                )
+            })
+        });
+        unused.collect()
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The takeover policy for operators: what it does, rolled back and forward, and when Remora may be taken away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::SharedCall;
+use crate::admin::{DecisionsView, RuleUseView, TakeoverView};
+use crate::discovery::{Catalog, RuleUse};
+use crate::metrics::call::Side;
+
+/// Asks discovery and the call path.
+pub(super) struct Takeover {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) call: SharedCall,
+}
+
+impl Takeover {
+    /// Gives everything back, or takes it over again.
+    pub(super) fn roll_back(&self, is_rolled_back: bool) -> Result<bool, String> {
+        let done = self.catalog.roll_back(is_rolled_back);
+        done.map_err(|error| format!("not written down, so nothing changes: {error}"))
+    }
+
+    pub(super) async fn view(&self) -> TakeoverView {
+        let policy = self.catalog.policy_view();
+        let calls = self.calls().await;
+        let mut view = TakeoverView {
+            mode: policy.mode.to_owned(),
+            side: policy.side.to_owned(),
+            percent: policy.percent,
+            rolled_back_since: policy.rolled_back_since,
+            allow: policy.allow.iter().map(rule).collect(),
+            deny: policy.deny.iter().map(rule).collect(),
+            decisions: policy
+                .decisions
+                .iter()
+                .map(|known| DecisionsView {
+                    side: known.side.to_owned(),
+                    decision: known.decision.to_owned(),
+                    count: known.count as u64,
+                })
+                .collect(),
+            leads_here: policy.leads_here as u64,
+            unsettled: policy.unsettled as u64,
+            ..TakeoverView::default()
+        };
+        let withdrawing = self.catalog.withdrawals();
+        if let Some(calls) = &calls {
+            view.egress_connections = calls.egress;
+            view.ingress_connections = calls.ingress;
+            view.in_flight = calls.in_flight;
+        }
+        let mut wait = |is: bool, what: String| {
+            if is {
+                view.waits_for.push(what);
+            }
+        };
+        wait(
+            !policy.is_off,
+            "the takeover is in force; remora rollback gives everything back".to_owned(),
+        );
+        wait(
+            policy.leads_here > 0,
+            format!("{} publications lead here", policy.leads_here),
+        );
+        wait(
+            withdrawing > 0,
+            format!("{withdrawing} publications are still to be withdrawn"),
+        );
+        match &calls {
+            None => wait(true, "the call path does not say who calls through here".to_owned()),
+            Some(calls) => {
+                wait(
+                    calls.egress > 0,
+                    format!("{} connections of applications here at the egress", calls.egress),
+                );
+                wait(
+                    calls.ingress > 0,
+                    format!("{} connections of consumers at the ingress", calls.ingress),
+                );
+                wait(calls.in_flight > 0, format!("{} calls in flight", calls.in_flight));
+            }
+        }
+        view.may_be_removed = view.waits_for.is_empty();
+        view
+    }
+
+    /// Who calls through here; `None` if a worker does not answer.
+    async fn calls(&self) -> Option<Calls> {
+        let call = self.call.lock().await;
+        let Some(call) = &*call else {
+            return Some(Calls::default());
+        };
+        let all = timeout(ANSWER_TIMEOUT, call.connections()).await.ok()?;
+        let mut calls = Calls::default();
+        for connection in all.iter().filter(|c| c.direction == "downstream") {
+            match connection.side {
+                Side::Egress => calls.egress += 1,
+                Side::Ingress => calls.ingress += 1,
+            }
+            calls.in_flight += connection.in_flight as u64;
+        }
+        Some(calls)
+    }
+}
+
+/// Connections that came to us.
+#[derive(Default)]
+struct Calls {
+    egress: u64,
+    ingress: u64,
+    in_flight: u64,
+}
+
+fn rule(known: &RuleUse) -> RuleUseView {
+    RuleUseView {
+        rule: known.rule.clone(),
+        names: known.names as u64,
+    }
+}
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);

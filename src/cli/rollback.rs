@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `remora rollback`: everything is given back to the applications, and taken over again with `--forward`.
+//!
+//! Exit codes: 0 done, and with `--wait` Remora may be taken away (`--forward`: everything stands as decided); 1 failed; 3 not
+//! within the time that `--wait` has.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use hyper::Method;
+use tokio::time::{Instant, sleep};
+
+use crate::admin::{Client, TakeoverView};
+use crate::config::Span;
+
+/// What is wanted.
+pub(super) struct Wanted {
+    pub(super) forward: bool,
+    /// How long to wait; `None`: not at all.
+    pub(super) wait: Option<Duration>,
+    pub(super) json: bool,
+}
+
+pub(super) async fn rollback(client: Client, wanted: Wanted) -> anyhow::Result<ExitCode> {
+    let path = if wanted.forward { "/forward" } else { "/rollback" };
+    let (status, body) = client.ask(Method::POST, path).await?;
+    if !status.is_success() {
+        bail!("refused: {status} {}", String::from_utf8_lossy(&body).trim());
+    }
+    let mut view: TakeoverView = serde_json::from_slice(&body).context("the answer cannot be read")?;
+    let mut is_done = true;
+    if let Some(limit) = wanted.wait {
+        let deadline = Instant::now() + limit;
+        // A connection may come between two looks: twice in a row is done.
+        let mut looks = 0;
+        loop {
+            looks = match is_over(&view, wanted.forward) {
+                true => looks + 1,
+                false => 0,
+            };
+            is_done = looks >= LOOKS;
+            if is_done || Instant::now() + LOOK_EVERY > deadline {
+                break;
+            }
+            sleep(LOOK_EVERY).await;
+            view = client.json("/takeover").await?;
+        }
+    }
+    let text = match wanted.json {
+        true => serde_json::to_string_pretty(&view)? + "\n",
+        false => words(&view, &wanted, is_done),
+    };
+    super::print(&text)?;
+    Ok(match is_done {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(NOT_IN_TIME),
+    })
+}
+
+fn is_over(view: &TakeoverView, forward: bool) -> bool {
+    match forward {
+        true => view.rolled_back_since.is_none() && view.unsettled == 0,
+        false => view.may_be_removed,
+    }
+}
+
+fn words(view: &TakeoverView, wanted: &Wanted, is_done: bool) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| text.push_str(&(words + "\n"));
+    line(match wanted.forward {
+        true => "taken over again, as mode and takeover say".to_owned(),
+        false => "rolled back: applications get their own addresses back".to_owned(),
+    });
+    for known in &view.decisions {
+        line(format!("  {} {}: {}", known.side, known.decision, known.count));
+    }
+    for warning in view.warnings() {
+        line(format!("  warning: {warning}"));
+    }
+    match (wanted.wait, wanted.forward) {
+        (Some(limit), _) if !is_done => {
+            line(format!("not over within {}:", Span(limit)));
+            for what in &view.waits_for {
+                line(format!("  {what}"));
+            }
+        }
+        (Some(_), false) => line("nobody calls through here any more: Remora may be taken away".to_owned()),
+        (Some(_), true) => line(format!("{} publications lead here", view.leads_here)),
+        (None, false) => {
+            for what in &view.waits_for {
+                line(format!("  before Remora may be taken away: {what}"));
+            }
+        }
+        (None, true) => {}
+    }
+    text
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 3;
+const NOT_IN_TIME: u8 = 3;
