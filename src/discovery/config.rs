@@ -59,7 +59,7 @@ pub struct GuardConfig {
     /// Services, or applications of application-level lists, that are not guarded, by name; `com.example.*` is all that begin
     /// so.
     pub off_for: Vec<String>,
-    /// A list that shrinks by more than this share at once is suspicious, in percent.
+    /// A list that shrinks by more than this share within ten seconds is suspicious, in percent.
     pub max_drop_percent: u8,
     /// Lists with fewer instances are believed, except right after a reconnect to the registry.
     pub min_instances: usize,

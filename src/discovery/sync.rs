@@ -11,7 +11,7 @@ use remora_registry::{Instance, Registry, RegistryState, Snapshot, Target};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::catalog::Catalog;
 use super::guard::{Guard, Verdict};
@@ -232,9 +232,12 @@ impl Feeder {
                 });
             }
         }
+        let are_new = self.guard.has_unproven();
         let gone = self.guard.probed(&answers, tokio::time::Instant::now());
         if gone > 0 {
             info!(service = %self.target, gone, held = self.guard.held().len(), "held instances are let go");
+        }
+        if gone > 0 || are_new {
             self.show();
         }
     }
@@ -365,6 +368,7 @@ async fn watch_registry(catalog: Arc<Catalog>, link: Arc<Link>) {
         registry: link.name.to_string(),
     };
     let registry = &*link.name;
+    let mut is_told = false;
     loop {
         let state = states.borrow_and_update().clone();
         catalog
@@ -377,8 +381,14 @@ async fn watch_registry(catalog: Arc<Catalog>, link: Arc<Link>) {
             RegistryState::Up { since } => {
                 link.first_up.get_or_init(|| *since);
                 info!(registry, identity = link.identity, "registry reached");
+                is_told = false;
+            }
+            // Each further attempt gives a state of its own.
+            RegistryState::Down { cause, .. } if is_told => {
+                debug!(registry, cause = &**cause, "registry still away");
             }
             RegistryState::Down { cause, .. } => {
+                is_told = true;
                 warn!(registry, cause = &**cause, "registry lost, serving last known lists");
             }
         }
