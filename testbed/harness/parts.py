@@ -163,7 +163,7 @@ class Remora:
         """The whole answer of the admin port, or '' when it does not answer."""
         try:
             with self.host.connect("127.0.0.1", self.admin) as socket:
-                socket.sendall(f"GET {path} HTTP/1.1\r\nHost: remora\r\nConnection: close\r\n\r\n".encode())
+                socket.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
                 parts = []
                 while part := socket.recv(65536):
                     parts.append(part)

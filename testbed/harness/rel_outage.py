@@ -20,6 +20,7 @@ BARS = {
     "E13": ("a Remora is frozen for longer than the session", "the provider is back within 5 s; no fake resume"),
     "E14": ("nodes owned by dying sessions", "all of 200 stand in the end, with their new owner"),
     "E15": ("nodes deleted by hand", "1,000 of 1,000 restored, each within 5 s; 0 failed"),
+    "E25": ("the last known lists are damaged", "no panic; the state before or none is used; never another registry's"),
     "E24": ("disk full or read-only for the last known lists", "0 failed; the last good file untouched; an alert; kept again afterwards"),
     "E26": ("lists emptied by hand, then a true end of most", "0 failed while the providers live; the true end honoured within the probe's time"),
 }
@@ -97,7 +98,7 @@ def cells(settings):
 
     add("E6", "E6", seconds=60)
     add("E7", "E7", seconds=20, wipes=True)
-    for ident in ("E8", "E9", "E13", "E14", "E15", "E24", "E26"):
+    for ident in ("E8", "E9", "E13", "E14", "E15", "E24", "E25", "E26"):
         add(ident, ident)
     add("E6-oracle", "E6", names=None, seconds=60)
     add("E7-oracle", "E7", names=None, seconds=20, wipes=True)
