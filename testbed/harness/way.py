@@ -31,7 +31,8 @@ class Way(World):
         return super().registry_for(name)
 
     def provide(self, host):
-        self.apps[host] = self.provider(self.line, *self.extra, host=host, name=host, ports=(PORT[self.protocol],))
+        # As many threads as Dubbo has by itself.
+        self.apps[host] = self.provider(self.line, "--threads", 200, *self.extra, host=host, name=host, ports=(PORT[self.protocol],))
         return self.apps[host]
 
     def consume(self, host, seconds=900):
