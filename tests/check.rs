@@ -49,6 +49,22 @@ fn a_wrong_configuration_is_answered_with_file_line_column_key_and_what_is_allow
             "facades.eureka: unknown key `eureka`; allowed: zookeeper, mesh",
         ),
         (
+            "takeover:\n  percent: 101\n",
+            "remora.yaml:2:12: takeover.percent: 101; allowed: 0 to 100",
+        ),
+        (
+            "takeover:\n  allow: [ {} ]\n",
+            "takeover.allow[0]: an entry without service, application, group or side names everything",
+        ),
+        (
+            "takeover:\n  deny: [ { service: a.*.B } ]\n",
+            "`*` may stand at the end of a name only",
+        ),
+        (
+            "mode: watch\n",
+            "remora.yaml:1:7: mode: unknown value `watch`; allowed: takeover, observe",
+        ),
+        (
             "facades:\n  mesh: { probe_every: 0s }\n",
             "remora.yaml:2:24: facades.mesh.probe_every: 0ms; allowed: 1ms and more",
         ),

@@ -30,10 +30,15 @@ pub struct TakeoverView {
     pub ingress_connections: u64,
     /// Calls that have no reply yet.
     pub in_flight: u64,
-    /// Nothing leads here, and nobody calls through here: Remora may be taken away.
-    pub may_be_removed: bool,
+    /// Nothing leads here, and nobody calls through here: no call notices if Remora goes.
+    pub out_of_the_way: bool,
     /// What it still waits for.
     pub waits_for: Vec<String>,
+    /// Applications that have their registry's address here. They lose the registry with Remora, and what they publish with
+    /// their session: first they are to be started with the registry's own address.
+    pub applications: Vec<String>,
+    /// Out of the way, and no application has its registry here: Remora may be taken away.
+    pub may_be_removed: bool,
 }
 
 /// One entry of a list of the policy.

@@ -245,9 +245,11 @@ impl App {
         };
         let open_doors = registries.iter().map(|registry| registry.doors.clone()).collect();
         let (of_config, of_reload, of_leave) = (Arc::clone(&reloader), Arc::clone(&reloader), Arc::clone(&leave));
+        takeover::note(&readiness, &catalog);
         let takeover = Arc::new(Takeover {
             catalog: Arc::clone(&catalog),
             call: Arc::clone(&call),
+            readiness: readiness.clone(),
         });
         let of_view = Arc::clone(&takeover);
         let views = Arc::new(Views {

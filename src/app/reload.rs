@@ -172,6 +172,7 @@ impl Reloader {
         }
         if now.mode != next.mode || now.takeover != next.takeover {
             self.catalog.set_takeover(next.mode, next.takeover.clone());
+            super::takeover::note(&self.readiness, &self.catalog);
         }
         for (name, ports) in &next.protocols.0 {
             if let Some(ports) = ports.on() {

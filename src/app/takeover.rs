@@ -9,18 +9,32 @@ use tokio::time::timeout;
 use super::SharedCall;
 use crate::admin::{DecisionsView, RuleUseView, TakeoverView};
 use crate::discovery::{Catalog, RuleUse};
+use crate::lifecycle::Readiness;
 use crate::metrics::call::Side;
+
+/// Says in `/readyz` when nothing is taken over: whoever wonders looks there.
+pub(super) fn note(readiness: &Readiness, catalog: &Catalog) {
+    let policy = catalog.policy_view();
+    let why = match (policy.mode, policy.rolled_back_since) {
+        (_, Some(_)) => Some("rolled back, nothing is taken over; remora rollback --forward ends it"),
+        ("observe", None) => Some("mode is observe, nothing is taken over"),
+        _ => None,
+    };
+    readiness.note("takeover", why.map(str::to_owned));
+}
 
 /// Asks discovery and the call path.
 pub(super) struct Takeover {
     pub(super) catalog: Arc<Catalog>,
     pub(super) call: SharedCall,
+    pub(super) readiness: Readiness,
 }
 
 impl Takeover {
     /// Gives everything back, or takes it over again.
     pub(super) fn roll_back(&self, is_rolled_back: bool) -> Result<bool, String> {
         let done = self.catalog.roll_back(is_rolled_back);
+        note(&self.readiness, &self.catalog);
         done.map_err(|error| format!("not written down, so nothing changes: {error}"))
     }
 
@@ -84,7 +98,9 @@ impl Takeover {
                 wait(calls.in_flight > 0, format!("{} calls in flight", calls.in_flight));
             }
         }
-        view.may_be_removed = view.waits_for.is_empty();
+        view.out_of_the_way = view.waits_for.is_empty();
+        view.applications = policy.applications;
+        view.may_be_removed = view.out_of_the_way && view.applications.is_empty();
         view
     }
 

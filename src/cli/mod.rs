@@ -105,7 +105,7 @@ enum Command {
         /// Take everything over again instead, as mode and takeover say
         #[arg(long)]
         forward: bool,
-        /// Until nobody calls through here any more and the proxy may be taken away; exit 3 after the timeout
+        /// Until nobody calls through here any more (--forward: until everything stands as decided); exit 3 after the timeout
         #[arg(long)]
         wait: bool,
         /// How long to wait

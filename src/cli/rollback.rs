@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `remora rollback`: everything is given back to the applications, and taken over again with `--forward`.
 //!
-//! Exit codes: 0 done, and with `--wait` Remora may be taken away (`--forward`: everything stands as decided); 1 failed; 3 not
-//! within the time that `--wait` has.
+//! Exit codes: 0 done, and with `--wait` nobody calls through here any more (`--forward`: everything stands as decided);
+//! 1 failed; 3 not within the time that `--wait` has.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub(super) async fn rollback(client: Client, wanted: Wanted) -> anyhow::Result<E
 fn is_over(view: &TakeoverView, forward: bool) -> bool {
     match forward {
         true => view.rolled_back_since.is_none() && view.unsettled == 0,
-        false => view.may_be_removed,
+        false => view.out_of_the_way,
     }
 }
 
@@ -85,7 +85,18 @@ fn words(view: &TakeoverView, wanted: &Wanted, is_done: bool) -> String {
                 line(format!("  {what}"));
             }
         }
-        (Some(_), false) => line("nobody calls through here any more: Remora may be taken away".to_owned()),
+        (Some(_), false) if view.may_be_removed => {
+            line(
+                "nobody calls through here, no application has its registry here: Remora may be taken away".to_owned(),
+            );
+        }
+        (Some(_), false) => {
+            line("nobody calls through here any more".to_owned());
+            line(format!(
+                "  before Remora is taken away, start these with the registry's own address: {}",
+                view.applications.join(", ")
+            ));
+        }
         (Some(_), true) => line(format!("{} publications lead here", view.leads_here)),
         (None, false) => {
             for what in &view.waits_for {

@@ -263,7 +263,7 @@ fn lay_environment(loaded: &mut Loaded, environment: impl Fn(&str) -> Option<Str
     }
     lay!(
         registry, advertise, data_dir, facades, protocols, registries, publish, follow, admin, workers, call,
-        discovery, lifecycle, log
+        discovery, lifecycle, log, mode, takeover
     );
     Ok(())
 }

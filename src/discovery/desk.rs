@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::catalog::{Catalog, lock};
 use super::metadata::Document;
+use super::routes::address_of;
 use super::sync::{self, Link};
 use super::takeover;
 
@@ -167,15 +168,8 @@ impl Discovery for Desk {
 
     fn inward(&self, lease: LeaseId, snapshot: &Snapshot, client: Client) -> Vec<Instance> {
         let catalog = &self.catalog;
-        let policy = catalog.policy();
-        if policy.takes_all() {
-            return takeover::inward(snapshot, client, &catalog.egress, &catalog.spoken, &|_| true);
-        }
-        let application = catalog.application_of(lease);
-        let is_taken = |instance: &Instance| {
-            let decided = catalog.decide_inward(&policy, &application, &snapshot.target, Some(instance));
-            decided.taken
-        };
+        let left = catalog.left_entries(lease, snapshot);
+        let is_taken = |instance: &Arc<Instance>| !left.contains(&address_of(instance));
         takeover::inward(snapshot, client, &catalog.egress, &catalog.spoken, &is_taken)
     }
 

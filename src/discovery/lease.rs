@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use remora_registry::{Instance, LeaseId, LeaseInfo, Outward, Target};
+use remora_registry::{Instance, LeaseId, LeaseInfo, Outward, ServiceKey, Target};
 
 use super::kept::Hold;
 use super::policy::Decision;
@@ -37,9 +37,8 @@ pub(super) struct Publication {
     pub(super) hold: Option<Hold>,
     /// As the application gave it, where Remora keeps it: it may be decided on again.
     pub(super) kept: Option<Arc<Instance>>,
-    /// Name and group of the service, for the policy; no name for an application-level entry.
-    pub(super) service: Option<Arc<str>>,
-    pub(super) group: String,
+    /// The service, for the policy; none for an application-level entry.
+    pub(super) key: Option<ServiceKey>,
     /// Whether it is taken over, and why.
     pub(super) decision: Decision,
     /// Whether our ingress stands in the registry: after a change of the decision not yet, or still.
@@ -56,6 +55,10 @@ impl Leases {
             publications: BTreeMap::new(),
         };
         self.open.insert(id, held);
+    }
+
+    pub(super) fn get(&self, id: LeaseId) -> Option<&Held> {
+        self.open.get(&id)
     }
 
     pub(super) fn get_mut(&mut self, id: LeaseId) -> Option<&mut Held> {

@@ -134,6 +134,7 @@ impl Fetch {
         state.documents.insert(&self.application, &self.revision, document);
         let is_ours = |target: &Target| matches!(target, Target::Application { name, .. } if *name == self.application);
         self.catalog.rebuild(&mut state, is_ours);
+        self.catalog.offers_known(&state, &self.application);
         self.link.changed.notify_one();
     }
 }

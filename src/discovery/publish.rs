@@ -245,12 +245,7 @@ impl Catalog {
                 outward: outward.clone(),
                 kept: hold.as_ref().map(|_| Arc::new(instance.clone())),
                 hold,
-                service: instance.key.as_ref().map(|key| Arc::clone(&key.name)),
-                group: instance
-                    .key
-                    .as_ref()
-                    .map(|key| key.group.to_string())
-                    .unwrap_or_default(),
+                key: instance.key.clone(),
                 decision,
                 leads_here,
             },

@@ -363,7 +363,7 @@ impl Catalog {
                 .followers
                 .iter()
                 .filter_map(|lease| state.leases.iter().find(|(id, _)| *id == lease))
-                .map(|(_, held)| self.why_inward(&held.info.application, list).label())
+                .map(|(_, held)| self.why_inward(state, &held.info.application, list).label())
                 .collect(),
             source,
             held: list.held,

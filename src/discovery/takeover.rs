@@ -185,7 +185,7 @@ pub(super) fn inward(
     client: Client,
     egress: &Egress,
     spoken: &[Arc<str>],
-    is_taken: &dyn Fn(&Instance) -> bool,
+    is_taken: &dyn Fn(&Arc<Instance>) -> bool,
 ) -> Vec<Instance> {
     let direct = direct(&snapshot.instances, spoken);
     let is_left = |i: &&Arc<Instance>| direct.contains(&address_of(i)) || !is_taken(i);

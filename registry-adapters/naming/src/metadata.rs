@@ -56,6 +56,23 @@ pub fn with_outward(json: &[u8], outward: &Outward) -> Result<Vec<u8>, NamingErr
     Ok(document.to_string().into_bytes())
 }
 
+/// The document as its application wrote it, of one that was published in its place: services at an ingress get the port that
+/// `behind` says of it.
+///
+/// # Errors
+/// `Json`.
+pub fn restored(json: &[u8], behind: &dyn Fn(u16) -> Option<u16>) -> Result<Vec<u8>, NamingError> {
+    let mut document = read(json)?;
+    for entry in services_mut(&mut document) {
+        if let Some(port) = entry.get_mut("port")
+            && let Some(own) = port_in(port).and_then(behind)
+        {
+            set_port(port, own);
+        }
+    }
+    Ok(document.to_string().into_bytes())
+}
+
 /// The document to show to an application under `revision`: the services whose protocol `spoken` knows, their ports -1,
 /// so that calls go where the shown instance stands.
 ///

@@ -68,6 +68,19 @@ fn what_was_published_outward_is_restored_to_the_byte() {
 }
 
 #[test]
+fn a_document_gets_its_own_ports_back() {
+    let outward = Outward {
+        app_port: 20880,
+        ..outward()
+    };
+    let ours = metadata::with_outward(DOCUMENT.as_bytes(), &outward).unwrap();
+    assert_ne!(ours, DOCUMENT.as_bytes());
+    let behind = |port| (port == 20881).then_some(20880);
+    let theirs = metadata::restored(&ours, &behind).unwrap();
+    assert_eq!(String::from_utf8(theirs).unwrap(), DOCUMENT);
+}
+
+#[test]
 fn a_marked_node_is_refused() {
     let (node, json) = with_outward(NODE, SEEN.as_bytes(), &outward()).unwrap();
     assert_eq!(parse(&node, &json).unwrap().unwrap().app_port(), Some(3330));

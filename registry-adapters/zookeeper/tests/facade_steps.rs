@@ -11,7 +11,7 @@ use remora_naming::dubbo_url;
 use remora_zookeeper::backend::{Backend, Embedded};
 use remora_zookeeper::embedded::{Options, Server};
 use remora_zookeeper::wire::{CreateMode, ErrorCode, EventKind, Op, Ops, Request, Text};
-use support::door::{Door, Script, child, document, mkdirs, service, world};
+use support::door::{Door, EGRESS, Script, child, document, mkdirs, service, world};
 use support::{Client, acl, create_record, eventually};
 
 use CreateMode::{Ephemeral, Persistent};
@@ -27,6 +27,13 @@ fn own_name() -> String {
 
 fn own() -> String {
     format!("{DIR}/{}", own_name())
+}
+
+/// Its metadata is in the registry.
+fn instance() -> String {
+    let plain = document("shop", "10.0.0.5", &[20880], "5f1e1b5c5e8a4d3e9b6a7c8d9e0f1a2b");
+    let stored = r#""dubbo.metadata.storage-type":"remote","dubbo.metadata.revision""#;
+    plain.replace(r#""dubbo.metadata.revision""#, stored)
 }
 
 fn metadata() -> String {
@@ -48,7 +55,7 @@ async fn publish(app: &mut Client) {
     app.ask(Request::Create(node)).await.unwrap();
     let record = create_record(&format!("{APP}/10.0.0.5:20880"), Ephemeral);
     let node = remora_zookeeper::wire::request::Create {
-        data: Some(Bytes::from(document("shop", "10.0.0.5", &[20880], "r1"))),
+        data: Some(Bytes::from(instance())),
         ..record
     };
     app.ask(Request::Create(node)).await.unwrap();
@@ -79,10 +86,7 @@ async fn registry(direct: &mut Client) -> Vec<(String, Option<Bytes>)> {
 fn untouched() -> Vec<(String, Option<Bytes>)> {
     vec![
         (own(), Some(Bytes::from_static(b"10.0.0.5"))),
-        (
-            format!("{APP}/10.0.0.5:20880"),
-            Some(Bytes::from(document("shop", "10.0.0.5", &[20880], "r1"))),
-        ),
+        (format!("{APP}/10.0.0.5:20880"), Some(Bytes::from(instance()))),
         (METADATA.to_owned(), Some(Bytes::from(metadata()))),
     ]
 }
@@ -213,11 +217,7 @@ async fn a_remora_that_knows_nothing_of_a_session_restores_what_stands() {
     let mut app = door.resume(&app).await.unwrap();
     assert!(app.exists("/dubbo", false).await.is_ok());
     script.leave(true);
-    eventually("its nodes are its own again", async || {
-        let all = registry(&mut direct).await;
-        (all[..2] == untouched()[..2]).then_some(())
-    })
-    .await;
+    is_untouched(&mut direct).await;
     door.drain().await;
 
     // And one that takes over again finds them without a marker.
@@ -293,4 +293,46 @@ async fn a_transaction_of_the_application_is_decided_like_any_create() {
     }];
     app.ask(Request::Multi(Ops::from_iter(ops))).await.unwrap();
     assert!(direct.children(DIR, false).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_read_that_is_under_way_when_the_list_changes_hands_misses_nothing() {
+    let (server, script, door) = world();
+    let mut direct = Client::new(&server).await;
+    mkdirs(&mut direct, DIR).await;
+    direct.create(&own(), Ephemeral).await.unwrap();
+    script.show(&service("a.B"), vec![dubbo_url::parse_child(&own_name()).unwrap()], &[]);
+    let mut app = door.client().await;
+    let mut late = 0;
+    for turn in 0..60 {
+        script.leave(true);
+        eventually("the list is the registry's", async || {
+            let shown = app.children(DIR, false).await.unwrap();
+            (shown == [own_name()]).then_some(())
+        })
+        .await;
+        app.told().await;
+        // The list changes hands at any moment between this read and its reply.
+        let read = Request::GetChildren {
+            path: Text::from(DIR),
+            watch: true,
+        };
+        app.send(&read).await;
+        for _ in 0..turn % 12 {
+            tokio::task::yield_now().await;
+        }
+        script.leave(false);
+        let (_, body) = app.reply().await.unwrap();
+        if body.windows(EGRESS.0.len()).any(|part| part == EGRESS.0.as_bytes()) {
+            continue;
+        }
+        late += 1;
+        // What came before the reply met no watch of the client.
+        app.events.clear();
+        let heard = eventually("the reader hears of it", async || {
+            app.told().await.into_iter().find(|(_, path)| path == DIR)
+        });
+        assert_eq!(heard.await.0, EventKind::NodeChildrenChanged);
+    }
+    assert!(late > 0, "no read met the change: this shows nothing");
 }

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The policy at the catalog: what is asked of it, and what follows from a change.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use remora_naming::sofa;
-use remora_registry::{Instance, LeaseId, Outward, Snapshot, Target, Why};
+use remora_registry::{Instance, LeaseId, Outward, ServiceKey, Snapshot, Target, Why};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{Config, Decision, Mode, Policy, Rollback, Side, Subject};
 use crate::discovery::DiscoveryError;
-use crate::discovery::catalog::{Catalog, lock};
+use crate::discovery::catalog::{Catalog, State, lock};
 use crate::discovery::config::Setup;
 use crate::discovery::hosts::own_addresses;
+use crate::discovery::metadata::Documents;
+use crate::discovery::routes::address_of;
 
 /// The policy in force, and who hears of another one.
 pub(in crate::discovery) struct Steps {
@@ -153,23 +156,35 @@ impl Catalog {
         if policy.takes_all() {
             return Why::TakenOver.into();
         }
-        let lease_name = self.application_of(lease);
+        let (lease_name, offers) = {
+            let state = self.state();
+            let held = state.leases.get(lease);
+            let name = held.map(|held| held.info.application.clone()).unwrap_or_default();
+            let published = held.into_iter().flat_map(|held| held.publications.values());
+            let keys: Vec<ServiceKey> = published.filter_map(|known| known.key.clone()).collect();
+            (name, keys)
+        };
         let word = match sofa::is_protocol(&instance.protocol) {
             true => sofa::params::word(&instance.params, "appName"),
             false => instance.params.get("application"),
         };
         let address = format!("{}:{}", outward.host, outward.app_port);
-        policy.decide(&Subject {
+        let subject = Subject {
             side: Side::Provider,
             address: &address,
             application: word.filter(|name| !name.is_empty()).unwrap_or(&lease_name),
             ..of_instance(target, instance)
-        })
+        };
+        match target {
+            Target::Service { .. } => policy.decide(&subject),
+            Target::Application { .. } => policy.decide_entry(&subject, &offers),
+        }
     }
 
-    /// The decision on an entry of a list, or on a list without entries, for the application behind a lease.
+    /// The decision on an entry of a list, or on a list without entries, for an application here.
     pub(in crate::discovery) fn decide_inward(
         &self,
+        documents: &Documents,
         policy: &Policy,
         application: &str,
         target: &Target,
@@ -179,12 +194,43 @@ impl Catalog {
             Some(instance) => of_instance(target, instance),
             None => of_target(target),
         };
-        policy.decide(&Subject {
+        let subject = Subject {
             side: Side::Consumer,
             address: &self.steps.host,
             application,
             ..subject
-        })
+        };
+        let revision = instance.and_then(|instance| instance.revision());
+        let document = revision.and_then(|revision| documents.known(target.name(), revision));
+        match (target, document) {
+            (Target::Application { .. }, Some(document)) => {
+                let offers: Vec<ServiceKey> = document.services.iter().map(|service| service.key.clone()).collect();
+                policy.decide_entry(&subject, &offers)
+            }
+            _ => policy.decide(&subject),
+        }
+    }
+
+    /// The entries of a list that the application behind a lease is shown as they stand, by their address.
+    pub(in crate::discovery) fn left_entries(&self, lease: LeaseId, snapshot: &Snapshot) -> HashSet<usize> {
+        let policy = self.steps.policy();
+        if policy.takes_all() {
+            return HashSet::new();
+        }
+        let state = self.state();
+        let application = state.leases.get(lease).map(|held| held.info.application.as_str());
+        let application = application.unwrap_or_default();
+        let is_left = |instance: &&Arc<Instance>| {
+            let decided = self.decide_inward(
+                &state.documents,
+                &policy,
+                application,
+                &snapshot.target,
+                Some(&***instance),
+            );
+            !decided.taken
+        };
+        snapshot.instances.iter().filter(is_left).map(address_of).collect()
     }
 
     /// Whether any list may be shown otherwise than it stands.
@@ -199,22 +245,24 @@ impl Catalog {
         if policy.takes_all() {
             return false;
         }
-        let application = self.application_of(lease);
-        let taken = |instance| {
-            self.decide_inward(&policy, &application, &snapshot.target, instance)
-                .taken
-        };
-        match snapshot.instances.is_empty() {
-            true => !taken(None),
-            false => !snapshot.instances.iter().any(|instance| taken(Some(&**instance))),
+        if !snapshot.instances.is_empty() {
+            return self.left_entries(lease, snapshot).len() == snapshot.instances.len();
         }
+        let state = self.state();
+        let application = state.leases.get(lease).map(|held| held.info.application.as_str());
+        let application = application.unwrap_or_default();
+        let decided = self.decide_inward(&state.documents, &policy, application, &snapshot.target, None);
+        !decided.taken
     }
 
-    /// Name of the application behind a lease; empty while it is not known.
-    pub(in crate::discovery) fn application_of(&self, lease: LeaseId) -> String {
-        let mut state = self.state();
-        let held = state.leases.get_mut(lease);
-        held.map(|held| held.info.application.clone()).unwrap_or_default()
+    /// It became known what a revision of an application offers: its lists may be decided otherwise by it.
+    pub(in crate::discovery) fn offers_known(&self, state: &State, application: &str) {
+        if self.steps.policy().takes_all() {
+            return;
+        }
+        for list in state.lists.values().filter(|list| list.is_application(application)) {
+            list.shown.send_modify(|_| {});
+        }
     }
 
     /// The application's name became known: what it is shown may be decided otherwise by it.
@@ -222,10 +270,10 @@ impl Catalog {
         if !self.steps.policy().asks_for_applications() {
             return;
         }
-        let mut state = self.state();
+        let state = self.state();
         let follows: Vec<_> = state
             .leases
-            .get_mut(lease)
+            .get(lease)
             .map(|held| held.follows.iter().copied().collect())
             .unwrap_or_default();
         for id in follows {
@@ -250,15 +298,14 @@ impl Catalog {
 }
 
 fn of_instance<'a>(target: &'a Target, instance: &'a Instance) -> Subject<'a> {
-    match &instance.key {
-        Some(key) => Subject {
-            side: Side::Provider,
+    match (&instance.key, target) {
+        (Some(key), Target::Service { .. }) => Subject {
             service: &key.name,
             group: &key.group,
-            application: "",
-            address: "",
+            ..of_target(target)
         },
-        None => of_target(target),
+        // One service of a document stands for its application's entry.
+        _ => of_target(target),
     }
 }
 

@@ -14,7 +14,7 @@ mod view;
 
 use std::sync::Arc;
 
-use remora_registry::Why;
+use remora_registry::{ServiceKey, Why};
 
 pub(super) use self::apply::Steps;
 pub use self::config::{Config, Mode, Pattern, Rule, Sides};
@@ -115,6 +115,26 @@ impl Policy {
             Why::TakenOver
         };
         why.into()
+    }
+
+    /// The decision on an entry that stands for an application's services: by its own name, but not if a service that it is
+    /// known to offer is denied, and also if `allow` names every one of those instead.
+    pub(super) fn decide_entry(&self, entry: &Subject<'_>, offers: &[ServiceKey]) -> Decision {
+        let whole = self.decide(entry);
+        let of_service = |key: &ServiceKey| {
+            let service = Subject {
+                service: &key.name,
+                group: &key.group,
+                ..*entry
+            };
+            self.decide(&service).why
+        };
+        let each: Vec<Why> = offers.iter().map(of_service).collect();
+        match (whole.why, each.first()) {
+            (_, Some(_)) if each.contains(&Why::Denied) => Why::Denied.into(),
+            (Why::NotAllowed, Some(first)) if !each.contains(&Why::NotAllowed) => (*first).into(),
+            _ => whole,
+        }
     }
 
     /// Whether everything is taken over, whatever it is.

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use remora_registry::Why;
+use remora_registry::{Instance, Why};
 use serde::Serialize;
 
 use super::apply::of_target;
 use super::{Mode, Rule, Side, Subject};
-use crate::discovery::catalog::{Catalog, State};
+use crate::discovery::catalog::{Catalog, List, State};
 
 /// What is taken over, and why the rest is not.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +33,8 @@ pub struct PolicyView {
     pub unsettled: usize,
     /// Nothing is to be taken over at all.
     pub is_off: bool,
+    /// Applications that have their registry here, by name as far as it is known.
+    pub applications: Vec<String>,
 }
 
 /// One entry of a list of the policy.
@@ -81,6 +83,11 @@ impl Catalog {
             leads_here: leading(&state),
             unsettled: unsettled(&state),
             is_off: policy.mode == Mode::Observe || policy.rolled_back,
+            applications: state
+                .leases
+                .iter()
+                .filter_map(|(id, _)| state.leases.application(*id).map(str::to_owned))
+                .collect(),
         }
     }
 
@@ -96,7 +103,7 @@ impl Catalog {
                 *counts.entry((Side::Provider, publication.decision.why)).or_default() += 1;
             }
             for list in held.follows.iter().filter_map(|id| state.lists.get(id)) {
-                let why = self.why_inward(&held.info.application, list);
+                let why = self.why_inward(state, &held.info.application, list);
                 *counts.entry((Side::Consumer, why)).or_default() += 1;
             }
         }
@@ -104,7 +111,7 @@ impl Catalog {
     }
 
     /// What is decided on a list for an application: taken over if anything in it is.
-    pub(in crate::discovery) fn why_inward(&self, application: &str, list: &crate::discovery::catalog::List) -> Why {
+    pub(in crate::discovery) fn why_inward(&self, state: &State, application: &str, list: &List) -> Why {
         let policy = self.policy();
         if policy.takes_all() {
             return Why::TakenOver;
@@ -113,8 +120,11 @@ impl Catalog {
         let instances = shown.iter().flat_map(|snapshot| &snapshot.instances);
         let whole = std::iter::once(None).filter(|_| shown.as_ref().is_none_or(|s| s.instances.is_empty()));
         let subjects = instances.map(|instance| Some(&**instance)).chain(whole);
-        let decided = subjects.map(|instance| self.decide_inward(&policy, application, &list.target, instance).why);
-        decided.min().unwrap_or(Why::TakenOver)
+        let why = |instance: Option<&Instance>| {
+            let decided = self.decide_inward(&state.documents, &policy, application, &list.target, instance);
+            decided.why
+        };
+        subjects.map(why).min().unwrap_or(Why::TakenOver)
     }
 
     fn rule_use(&self, state: &State, rule: &Rule) -> RuleUse {
@@ -122,12 +132,11 @@ impl Catalog {
         for (_, held) in state.leases.iter() {
             let application = held.info.application.as_str();
             for ((target, _), publication) in &held.publications {
-                let group = publication.group.as_str();
-                let service = publication.service.as_deref();
+                let key = publication.key.as_ref();
                 names += usize::from(rule.names(&Subject {
                     side: Side::Provider,
-                    service: service.unwrap_or(target.name()),
-                    group,
+                    service: key.map_or(target.name(), |key| &key.name),
+                    group: key.map_or("", |key| &key.group),
                     application,
                     address: "",
                 }));

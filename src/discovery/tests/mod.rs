@@ -23,6 +23,7 @@ use crate::metrics::DiscoveryMetrics;
 mod applications;
 mod kept;
 mod outage;
+mod policy;
 
 struct House {
     catalog: Arc<Catalog>,

@@ -14,9 +14,8 @@ use tokio::time::Instant;
 
 use super::door::Door;
 use super::line::Place;
-use super::list::{Change, Shown, Viewer};
+use super::list::{Change, Shown, wants_watch};
 use super::sent::{Done, Then};
-use super::stand_in::Home;
 use crate::wire::{ErrorCode, EventKind, Reply, ReplyHeader, Request, RequestHeader, Seq, Text, watcher_kind};
 
 /// A list that a session reads.
@@ -131,8 +130,12 @@ impl Door {
         if self.hold_until(head, &request, frame, &[], services) {
             return;
         }
-        if !self.follow(dir) || self.state.views.get(dir).is_some_and(View::is_relayed) {
+        if !self.follow(dir) {
             return self.relay(head, request, frame, Then::Relay);
+        }
+        if self.state.views.get(dir).is_some_and(View::is_relayed) {
+            let (dir, watch) = (dir.to_owned(), wants_watch(&request));
+            return self.relay(head, request, frame, Then::RelayedList { dir, watch });
         }
         super::stats::Stats::count(&self.shared.stats.owned);
         let place = self.place();
@@ -303,12 +306,7 @@ impl Door {
     /// Brings the shown list up to date and fires what is watched.
     pub(super) fn refresh(&mut self, dir: &str) {
         let discovery = self.discovery();
-        let viewer = Viewer {
-            discovery: discovery.as_ref(),
-            lease: self.lease(),
-            client: self.state.client,
-            may_see_registry: self.home == Home::Registry && !self.shared.config.keeps_publications,
-        };
+        let viewer = self.viewer(discovery.as_ref());
         let stamp = self.state.next_stamp();
         let Some(view) = self.state.views.get_mut(dir) else {
             return;
@@ -493,9 +491,6 @@ impl Door {
 
 impl ListRead {
     fn wants_watch(&self) -> bool {
-        matches!(
-            self.request,
-            Request::GetChildren { watch: true, .. } | Request::GetChildren2 { watch: true, .. }
-        )
+        wants_watch(&self.request)
     }
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use remora_naming::{application, dubbo_url};
+use remora_naming::{application, dubbo_url, metadata};
 use remora_registry::{Instance, Outward, PublishError, Target};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -162,7 +162,34 @@ impl Door {
             && let Shape::Child { dir, name } = roots.shape(&path)
             && let (Some(target), Ok(Some(instance))) = (roots.target(dir), application::parse(name, &data))
         {
+            self.learn_document(&target, &instance);
             self.learned_one(path.clone(), target, instance, Some(data));
+        }
+        self.answered();
+    }
+
+    /// Asks for the metadata that an instance with a marker has in the registry: its ports are our ingress ports.
+    fn learn_document(&mut self, target: &Target, instance: &Instance) {
+        let is_remote = instance.params.get("dubbo.metadata.storage-type") == Some("remote");
+        if let (true, Some(revision), Some(_)) = (is_remote, instance.revision(), instance.app_port()) {
+            let application = target.name().to_string();
+            let path = format!("{METADATA_ROOT}/{application}/{revision}");
+            let request = Request::GetData {
+                path: Text::from(path.as_str()),
+                watch: false,
+            };
+            self.ask(request, Then::LearnDocument { path, application });
+        }
+    }
+
+    /// The metadata of one of the session's instances.
+    pub(super) fn learned_document(&mut self, path: String, application: &str, reply: Option<Reply>) {
+        if let Some(Reply::Data { data: Some(ours), .. }) = reply {
+            let discovery = self.discovery();
+            if let Ok(theirs) = metadata::restored(&ours, &|port| discovery.behind(port)) {
+                self.remember_document(path, application, Some(Bytes::from(theirs)), Some(&ours));
+                self.documents_again();
+            }
         }
         self.answered();
     }
@@ -357,6 +384,8 @@ fn ephemeral(path: &str, data: Option<Bytes>, acl: Seq<Acl>) -> Create {
     }
 }
 
+/// Where Dubbo keeps metadata documents, unless its `group` says otherwise.
+const METADATA_ROOT: &str = "/dubbo/metadata";
 /// An application that only pings is not asked for who it is; its ingress must be known all the same.
 const LEARN_AFTER: Duration = Duration::from_millis(200);
 /// Then the application is heard, known or not.

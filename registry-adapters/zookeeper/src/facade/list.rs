@@ -17,7 +17,7 @@ use remora_registry::{Client, Discovery, Instance, LeaseId, Snapshot, Target};
 use tracing::warn;
 
 use crate::places::{child_data, print_child};
-use crate::wire::{EventKind, Stat};
+use crate::wire::{EventKind, Request, Stat};
 
 /// The list shown for one directory.
 #[derive(Debug, Default)]
@@ -218,6 +218,14 @@ fn printed(
             Ok((name, Bytes::from(json)))
         }
     }
+}
+
+/// Whether a read of a list sets a watch.
+pub(super) fn wants_watch(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::GetChildren { watch: true, .. } | Request::GetChildren2 { watch: true, .. }
+    )
 }
 
 fn now_ms() -> i64 {

@@ -24,7 +24,12 @@ impl Door {
             (true, Some(op)) => Reply::decode(op, body.clone()).ok(),
             _ => None,
         };
+        let mut relayed = None;
         let then = match then {
+            Then::RelayedList { dir, watch } => {
+                relayed = Some((dir, watch)).filter(|_| err.is_ok());
+                Then::Relay
+            }
             Then::Noted { path, then } => {
                 self.shared.copies.note(&path, err, decoded(&body).as_ref());
                 *then
@@ -39,12 +44,15 @@ impl Door {
         };
         let reply = match then {
             // Taken off above; they are not put into each other.
-            Then::Ignore | Then::Noted { .. } | Then::Wrote { .. } => return,
+            Then::Ignore | Then::Noted { .. } | Then::Wrote { .. } | Then::RelayedList { .. } => return,
             Then::Farewell { registry_path } => return self.farewell_answered(&registry_path, err),
             Then::Guard { path, watch } => return self.guarded(&path, watch, head, decoded(&body)),
             Then::Restore { path, is_second } => return self.restored(path, is_second, err),
             Then::Learn => return self.learned(decoded(&body)),
             Then::LearnData { path } => return self.learned_data(path, decoded(&body)),
+            Then::LearnDocument { path, application } => {
+                return self.learned_document(path, &application, decoded(&body));
+            }
             Then::Step(step) => return self.stepping(step, err, decoded(&body)),
             Then::Move(step) => return self.moving(step, decoded(&body)),
             Then::DeleteUnknown { app_path, version } => {
@@ -116,6 +124,9 @@ impl Door {
         match reply {
             Some(reply) => self.fill(place, head, &reply),
             None => self.fill_raw(place, head, &body),
+        }
+        if let Some((dir, watch)) = relayed {
+            self.relayed_list_read(&dir, watch);
         }
     }
 

@@ -59,6 +59,11 @@ pub(super) enum Then {
         dir: String,
         mode: i32,
     },
+    /// Hand it on; it is a list that is left as it is.
+    RelayedList {
+        dir: String,
+        watch: bool,
+    },
     /// The directory of a list that is read.
     List(Box<ListRead>),
     /// Keep rules from it.
@@ -81,6 +86,11 @@ pub(super) enum Then {
     Learn,
     LearnData {
         path: String,
+    },
+    /// A document that belongs to one of them.
+    LearnDocument {
+        path: String,
+        application: String,
     },
     /// A learned node moves to its new ingress.
     Move(Box<Move>),

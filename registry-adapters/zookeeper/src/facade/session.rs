@@ -16,9 +16,9 @@ use super::bridge::Estate;
 use super::dirs::View;
 use super::kept::Wanted;
 use super::names::Names;
+use super::papers::Documents;
 use super::stand_in::StandIn;
 use super::stats::{Raised, Stats};
-use super::steps::Documents;
 
 /// One session's memory. Goes with the session: dropping it ends the lease.
 #[derive(Debug)]

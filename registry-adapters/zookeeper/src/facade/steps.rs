@@ -6,20 +6,22 @@
 //! made from what stands (`remora_naming::*::restored`). Names are changed when the transaction is sent: what the application
 //! asks for next is behind it in the same session.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use remora_naming::{application, dubbo_url};
-use remora_registry::Target;
+use remora_registry::{Discovery, Instance, Target};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::door::Door;
+use super::list::Viewer;
 use super::names::{Node, Own};
 use super::paths::Shape;
 use super::publish::{Unchanged, log_unchanged};
 use super::sent::Then;
+use super::stand_in::Home;
 use crate::wire::request::{Create, SetData};
 use crate::wire::{Acl, CreateMode, ErrorCode, EventKind, Op, OpCode, OpResult, Ops, Reply, Request, Seq, Text};
 
@@ -75,18 +77,6 @@ enum Way {
     Replace,
     /// Both forms have the same name: the data changes.
     Rewrite,
-}
-
-/// Metadata documents that a session wrote, by path.
-#[derive(Debug, Default)]
-pub(super) struct Documents(BTreeMap<String, Document>);
-
-#[derive(Debug)]
-struct Document {
-    application: String,
-    /// As the application wrote it, and as it stands.
-    theirs: Bytes,
-    ours: Bytes,
 }
 
 impl Door {
@@ -205,13 +195,7 @@ impl Door {
     }
 
     /// A node without a marker of a session that came back: it stands as the application wrote it.
-    pub(super) fn learned_plain(
-        &mut self,
-        path: String,
-        target: Target,
-        instance: remora_registry::Instance,
-        data: Option<Bytes>,
-    ) {
+    pub(super) fn learned_plain(&mut self, path: String, target: Target, instance: Instance, data: Option<Bytes>) {
         let roots = self.shared.roots.clone();
         let Shape::Child { dir, name } = roots.shape(&path) else {
             return;
@@ -411,6 +395,25 @@ impl Door {
         EventKind::from_wire(kind) == Some(EventKind::NodeDeleted) && self.steps.leaving.contains(registry_path)
     }
 
+    /// A list was read from the registry. If it is shown in another way by now, its reader, who set its watch with this reply
+    /// only, is told so.
+    pub(super) fn relayed_list_read(&mut self, dir: &str, watch: bool) {
+        let view = self.state.views.get(dir);
+        if watch && view.is_some_and(|view| view.is_known && !view.is_relayed()) {
+            self.fire(EventKind::NodeChildrenChanged, dir);
+        }
+    }
+
+    /// Who looks at a list on this connection.
+    pub(super) fn viewer<'a>(&self, discovery: &'a dyn Discovery) -> Viewer<'a> {
+        Viewer {
+            discovery,
+            lease: self.lease(),
+            client: self.state.client,
+            may_see_registry: self.home == Home::Registry && !self.shared.config.keeps_publications,
+        }
+    }
+
     /// Tells discovery what stands.
     pub(super) fn leads_here(&self, own: &Own, is_taken: bool) {
         let (lease, discovery) = (self.lease(), self.discovery());
@@ -418,57 +421,9 @@ impl Door {
             discovery.stands(lease, &own.target, instance, is_taken);
         }
     }
-
-    // ---- metadata documents ----
-
-    /// The application wrote a document; `ours` stands in its place.
-    pub(super) fn remember_document(
-        &mut self,
-        path: String,
-        application: &str,
-        theirs: Option<Bytes>,
-        ours: Option<&[u8]>,
-    ) {
-        let documents = &mut self.state.documents.0;
-        let Some(theirs) = theirs.map(|theirs| Bytes::copy_from_slice(&theirs)) else {
-            return;
-        };
-        if documents.len() < MAX_DOCUMENTS || documents.contains_key(&path) {
-            let ours = ours.map_or_else(|| theirs.clone(), Bytes::copy_from_slice);
-            let application = application.to_owned();
-            documents.insert(
-                path,
-                Document {
-                    application,
-                    theirs,
-                    ours,
-                },
-            );
-        }
-    }
-
-    fn documents_again(&mut self) {
-        let mut documents = std::mem::take(&mut self.state.documents);
-        for (path, document) in &mut documents.0 {
-            let ours = self.outward_metadata(&document.theirs, &document.application);
-            let ours = ours.map_or_else(|| document.theirs.clone(), Bytes::from);
-            if ours != document.ours {
-                document.ours = ours.clone();
-                let request = Request::SetData(SetData {
-                    path: Text::from(path.as_str()),
-                    data: Some(ours),
-                    version: ANY,
-                });
-                self.send_own(request, 0, None, Then::Ignore);
-            }
-        }
-        self.state.documents = documents;
-    }
 }
 
 const ANY: i32 = -1;
 /// The rest waits for the next turn: an application with thousands of nodes must not hold up the others.
 const STEPS_AT_ONCE: usize = 256;
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// One for each revision; an application that writes ever new ones must not fill the memory.
-const MAX_DOCUMENTS: usize = 1_000;
