@@ -5,6 +5,7 @@
 //! them is what is measured. They know nothing of the proxy's own code, and check each other strictly.
 #![forbid(unsafe_code)]
 
+pub mod callers;
 pub mod link;
 pub mod load;
 pub mod poll;

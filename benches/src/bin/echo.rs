@@ -4,14 +4,14 @@
 //! Says `{"event": "ready"}` on standard output once it listens, and ends with the signal that ends it.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use remora_bench::link::{Input, Output, Scratch, Whole};
+use remora_bench::callers::{Callers, listen};
+use remora_bench::link::{Output, Scratch, Whole};
 use remora_bench::poll::{Interest, Poll};
 use remora_bench::wire::{Answerer, Kind, Protocol};
 
@@ -37,7 +37,7 @@ fn main() -> anyhow::Result<()> {
                 .ok()
                 .and_then(|at| provider.listeners.get(at))
             {
-                Some(_) => provider.accept(event.key)?,
+                Some(listener) => provider.callers.accept(listener, &provider.poll, |_| ())?,
                 None => provider.serve(event.key, event.is_readable),
             }
         }
@@ -48,17 +48,9 @@ struct Provider {
     poll: Poll,
     answerer: Answerer,
     listeners: Vec<TcpListener>,
-    /// By key; keys of listeners come first.
-    callers: HashMap<u64, Caller>,
-    next_key: u64,
+    /// Keys of listeners come first.
+    callers: Callers,
     scratch: Scratch,
-}
-
-struct Caller {
-    stream: TcpStream,
-    input: Input,
-    output: Output,
-    interest: Interest,
 }
 
 impl Provider {
@@ -73,76 +65,34 @@ impl Provider {
         Ok(Self {
             poll,
             answerer: Answerer::new(arguments.protocol),
-            next_key: listeners.len() as u64,
+            callers: Callers::new(listeners.len() as u64),
             listeners,
-            callers: HashMap::new(),
             scratch: Scratch::default(),
         })
     }
 
-    fn accept(&mut self, listener: u64) -> io::Result<()> {
-        loop {
-            let stream = match self.listeners[listener as usize].accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            self.poll.add(&stream, self.next_key, Interest::Read)?;
-            let caller = Caller {
-                stream,
-                input: Input::default(),
-                output: Output::default(),
-                interest: Interest::Read,
-            };
-            self.callers.insert(self.next_key, caller);
-            self.next_key += 1;
-        }
-    }
-
     fn serve(&mut self, key: u64, is_readable: bool) {
-        let Some(caller) = self.callers.get_mut(&key) else {
-            return;
-        };
-        let is_open = caller.turn(&self.answerer, &mut self.scratch, is_readable);
-        let is_open = is_open.and_then(|is_open| {
-            let wanted = caller.wants();
-            if is_open && wanted != caller.interest {
-                self.poll.modify(&caller.stream, key, wanted)?;
-                caller.interest = wanted;
-            }
-            Ok(is_open)
-        });
-        if !is_open.unwrap_or(false) {
-            self.callers.remove(&key);
+        if !self.turn(key, is_readable).unwrap_or(false) {
+            self.callers.remove(key);
         }
     }
-}
 
-impl Caller {
     /// Reads, answers and writes; false when the caller is gone.
-    fn turn(&mut self, answerer: &Answerer, scratch: &mut Scratch, is_readable: bool) -> io::Result<bool> {
-        if is_readable && self.interest != Interest::Write {
-            let output = &mut self.output;
-            let is_open = self.input.read(&self.stream, answerer.protocol(), scratch, |frame| {
+    fn turn(&mut self, key: u64, is_readable: bool) -> io::Result<bool> {
+        let Some(caller) = self.callers.find(key) else {
+            return Ok(false);
+        };
+        if is_readable {
+            let answerer = &self.answerer;
+            let is_open = caller.read(answerer.protocol(), &mut self.scratch, |frame, output| {
                 answer(answerer, frame, output);
             })?;
             if !is_open {
                 return Ok(false);
             }
         }
-        self.output.flush(&self.stream)?;
+        caller.write(&self.poll, key)?;
         Ok(true)
-    }
-
-    fn wants(&self) -> Interest {
-        match self.output.queued() {
-            0 => Interest::Read,
-            // Who does not read its replies is not listened to.
-            queued if queued > BACKLOG_MAX => Interest::Write,
-            _ => Interest::Both,
-        }
     }
 }
 
@@ -165,16 +115,4 @@ fn answer(answerer: &Answerer, frame: Whole<'_>, output: &mut Output) {
     }
 }
 
-/// With a backlog for thousands of connections at once.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
 const FOREVER: Duration = Duration::from_secs(3600);
-/// Bytes waiting for one caller above which it is not read.
-const BACKLOG_MAX: usize = 16 << 20;

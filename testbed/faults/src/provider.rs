@@ -4,16 +4,17 @@
 //! One thread around epoll. A signal that asks it to end makes it withdraw, say goodbye to its callers, answer what still comes
 //! for a while, and go.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use remora_bench::link::{Input, Output, Scratch};
+use remora_bench::callers::{Callers, listen};
+use remora_bench::link::Scratch;
 use remora_bench::load::unix_ms;
 use remora_bench::poll::{Interest, Poll};
 use remora_bench::wire::{Answerer, Kind, Protocol};
@@ -122,8 +123,7 @@ struct Provider {
     poll: Poll,
     answerer: Answerer,
     door: TcpListener,
-    callers: HashMap<u64, Caller>,
-    next_key: u64,
+    callers: Callers,
     scratch: Scratch,
     journal: Journal,
     /// Replies that wait for their time, earliest first.
@@ -133,13 +133,6 @@ struct Provider {
     broken: u64,
     after_goodbye: u64,
     is_ending: bool,
-}
-
-struct Caller {
-    stream: TcpStream,
-    input: Input,
-    output: Output,
-    interest: Interest,
 }
 
 struct Later {
@@ -157,8 +150,7 @@ impl Provider {
             poll,
             answerer: Answerer::new(plan.protocol),
             door,
-            callers: HashMap::new(),
-            next_key: DOOR + 1,
+            callers: Callers::new(DOOR + 1),
             scratch: Scratch::default(),
             journal: Journal::open(plan.journal.as_deref())?,
             later: BinaryHeap::new(),
@@ -178,76 +170,57 @@ impl Provider {
     }
 
     fn accept(&mut self) -> io::Result<()> {
-        loop {
-            let stream = match self.door.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            self.poll.add(&stream, self.next_key, Interest::Read)?;
-            let mut output = Output::default();
-            if self.is_ending {
-                output.append(|out| words::goodbye(self.answerer.protocol(), out));
+        let (is_ending, protocol) = (self.is_ending, self.answerer.protocol());
+        self.callers.accept(&self.door, &self.poll, |output| {
+            if is_ending {
+                output.append(|out| words::goodbye(protocol, out));
             }
-            let caller = Caller {
-                stream,
-                input: Input::default(),
-                output,
-                interest: Interest::Read,
-            };
-            self.callers.insert(self.next_key, caller);
-            self.next_key += 1;
-        }
+        })
     }
 
     fn serve(&mut self, key: u64, is_readable: bool) {
-        let is_open = self.turn(key, is_readable);
-        if !is_open.unwrap_or(false) {
-            self.callers.remove(&key);
+        if !self.turn(key, is_readable).unwrap_or(false) {
+            self.callers.remove(key);
         }
     }
 
     /// Reads, executes, writes; false when the caller is gone.
     fn turn(&mut self, key: u64, is_readable: bool) -> io::Result<bool> {
-        let Some(caller) = self.callers.get_mut(&key) else {
+        let Some(caller) = self.callers.find(key) else {
             return Ok(false);
         };
-        let (answerer, output) = (&self.answerer, &mut caller.output);
+        let answerer = &self.answerer;
         let protocol = answerer.protocol();
-        if is_readable && caller.interest != Interest::Write {
+        if is_readable {
             let (journal, later) = (&mut self.journal, &mut self.later);
             let (executed, broken, after_goodbye) = (&mut self.executed, &mut self.broken, &mut self.after_goodbye);
             let is_ending = self.is_ending;
-            let is_open = caller
-                .input
-                .read(&caller.stream, protocol, &mut self.scratch, |frame| {
-                    let frame = frame.bytes();
-                    match protocol.kind(frame) {
-                        Kind::Request => {}
-                        Kind::Probe => return output.append(|out| protocol.answer_probe(frame, out)),
-                        _ => return,
-                    }
-                    let Some(payload) = words::payload(answerer, frame) else {
-                        *broken += 1;
-                        return;
-                    };
-                    *executed += 1;
-                    *after_goodbye += u64::from(is_ending);
-                    journal.note(payload.client, payload.number, EXECUTED);
-                    let answer = |out: &mut Vec<u8>| match payload.wish {
-                        Wish::Echo => drop(answerer.answer(frame, out)),
-                        Wish::Error => words::error_reply(protocol, protocol.id(frame), out),
-                    };
-                    if payload.wait_ms == 0 {
-                        return output.append(answer);
-                    }
-                    let mut reply = Vec::new();
-                    answer(&mut reply);
-                    let at = Instant::now() + Duration::from_millis(payload.wait_ms.into());
-                    later.push(Later { at, caller: key, reply });
-                })?;
+            let is_open = caller.read(protocol, &mut self.scratch, |frame, output| {
+                let frame = frame.bytes();
+                match protocol.kind(frame) {
+                    Kind::Request => {}
+                    Kind::Probe => return output.append(|out| protocol.answer_probe(frame, out)),
+                    _ => return,
+                }
+                let Some(payload) = words::payload(answerer, frame) else {
+                    *broken += 1;
+                    return;
+                };
+                *executed += 1;
+                *after_goodbye += u64::from(is_ending);
+                journal.note(payload.client, payload.number, EXECUTED);
+                let answer = |out: &mut Vec<u8>| match payload.wish {
+                    Wish::Echo => drop(answerer.answer(frame, out)),
+                    Wish::Error => words::error_reply(protocol, protocol.id(frame), out),
+                };
+                if payload.wait_ms == 0 {
+                    return output.append(answer);
+                }
+                let mut reply = Vec::new();
+                answer(&mut reply);
+                let at = Instant::now() + Duration::from_millis(payload.wait_ms.into());
+                later.push(Later { at, caller: key, reply });
+            })?;
             if !is_open {
                 return Ok(false);
             }
@@ -262,11 +235,11 @@ impl Provider {
         let now = Instant::now();
         while self.later.peek().is_some_and(|later| later.at <= now) {
             let Some(later) = self.later.pop() else { return };
-            if let Some(caller) = self.callers.get_mut(&later.caller) {
+            if let Some(caller) = self.callers.find(later.caller) {
                 let len = later.reply.len();
                 caller.output.give(later.reply, 0..len);
                 if caller.write(&self.poll, later.caller).is_err() {
-                    self.callers.remove(&later.caller);
+                    self.callers.remove(later.caller);
                 }
             }
         }
@@ -278,25 +251,8 @@ impl Provider {
         let poll = &self.poll;
         self.callers.retain(|key, caller| {
             caller.output.append(|out| words::goodbye(protocol, out));
-            caller.write(poll, *key).is_ok()
+            caller.write(poll, key).is_ok()
         });
-    }
-}
-
-impl Caller {
-    fn write(&mut self, poll: &Poll, key: u64) -> io::Result<()> {
-        self.output.flush(&self.stream)?;
-        let wanted = match self.output.queued() {
-            0 => Interest::Read,
-            // Who does not read its replies is not listened to.
-            queued if queued > BACKLOG_MAX => Interest::Write,
-            _ => Interest::Both,
-        };
-        if wanted != self.interest {
-            poll.modify(&self.stream, key, wanted)?;
-            self.interest = wanted;
-        }
-        Ok(())
     }
 }
 
@@ -320,16 +276,5 @@ impl Ord for Later {
     }
 }
 
-/// With a backlog for many connections at once.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
 const DOOR: u64 = 0;
 const PAUSE: Duration = Duration::from_millis(100);
-const BACKLOG_MAX: usize = 16 << 20;
