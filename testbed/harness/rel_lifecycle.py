@@ -3,6 +3,8 @@
 
 import json
 import os
+import pathlib
+import signal
 import subprocess
 import time
 
@@ -64,14 +66,14 @@ def stopped(settings, network, name):
             "runs": [row], "problems": problems}
 
 
-def _exec(site, host, command, **settings):
-    """`remora exec` on a host with a configuration as the harness makes it."""
+def _exec(site, host, command, prefix=(), **settings):
+    """`remora exec` on a host with a configuration as the harness makes it; `prefix` is the command that it is started by."""
     where = site.network.host(host)
     config = {"registry": site.url, "data_dir": str(site.parts.folder / f"exec-{host}"),
               "facades": {"zookeeper": {"listen": "127.0.0.1:2181"}}, "admin": {"listen": "127.0.0.1:15020"}, **settings}
     path = site.parts.folder / f"exec-{host}.yaml"
     path.write_text(json.dumps(config))
-    return site.parts._start(f"remora-exec-{host}", where, [str(site.parts.binary), "exec", "--config", str(path), "--", *map(str, command)])
+    return site.parts._start(f"remora-exec-{host}", where, [*prefix, str(site.parts.binary), "exec", "--config", str(path), "--", *map(str, command)])
 
 
 def executed(settings, network, name):
@@ -110,6 +112,87 @@ def executed(settings, network, name):
         proc.popen.terminate()
         proc.wait(40)
     return {"id": "L2", "title": "remora exec gets SIGTERM under load", "bar": "0 failed, also without Remora", "runs": [row], "problems": problems}
+
+
+# The application of a container: passes the end on to a provider, notes other signals, and leaves orphans all the time.
+ENTRY = """
+for name in HUP QUIT USR1 USR2 WINCH; do trap "echo $name >> $1" $name; done
+trap 'kill -TERM $provider; wait $provider; exit $?' TERM
+(while :; do (sleep 0.02 &) ; sleep 0.01; done) &
+signals=$1; shift
+"$@" &
+provider=$!
+while :; do wait $provider; done
+"""
+FORWARDED = ("HUP", "QUIT", "USR1", "USR2", "WINCH")
+
+
+def first_process(settings, network, name):
+    """`remora exec` is process 1 of a pid namespace, as in a container: signals reach the application, orphans are reaped."""
+    problems, ends, zombies, seen = [], [], [], 0
+    with Site(settings, network, name, taken=["p2", "consumer"]) as site:
+        address = network.host("p1").address
+        site.provide("dubbo", "p2")
+        command = [binary("oracle"), "provide", "--protocol", "dubbo", "--journal", site.journal("provider"), "--listen", f"0.0.0.0:{INGRESS_APPS['dubbo']}",
+                   "--publish", f"{address}:{INGRESS_APPS['dubbo']}", "--registry", "zookeeper://127.0.0.1:2181", "--session-ms", site.session_ms]
+        for at in range(3):
+            heard = site.parts.folder / f"signals-{at}"
+            proc = _exec(site, "p1", ["bash", "-c", ENTRY, "entry", heard, *command], prefix=["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"])
+            wait_for("the child is published", 30, lambda: site.published("p1"), 0.1)
+            if at == 0:
+                site.call("dubbo")
+                site.call("dubbo", host="bare", rate=400)
+            first = _first_in_namespace(proc.pid)
+            for signal_name in FORWARDED:
+                os.kill(first, getattr(signal, f"SIG{signal_name}"))
+                wait_for(f"{signal_name} reaches the application", 5, lambda: heard.exists() and signal_name in heard.read_text().split(), 0.05)
+            until = time.time() + 5
+            while time.time() < until:
+                dead = _zombies(first)
+                zombies.append(len(dead))
+                time.sleep(0.1)
+            begin = now_ms()
+            os.kill(first, signal.SIGTERM)
+            proc.wait(40)
+            ends.append(now_ms() - begin)
+            seen += 1
+            if proc.popen.returncode != 0:
+                problems.append(f"exec ended with {proc.popen.returncode}")
+            if site.published("p1"):
+                problems.append("entries were left behind")
+        row = _judged(site, f"remora exec as process 1, SIGTERM x{seen}; another provider is up; consumers with and without Remora", problems)
+        row["note"] = (f"{len(FORWARDED)} other signals forwarded each time; about 400 orphans each time, {max(zombies)} waited to be reaped at a moment at most; "
+                       f"from SIGTERM to the end {max(ends) / 1000:.1f} s at most")
+        # One that has just ended may be seen; they must not pile up.
+        if max(zombies) > 5:
+            problems.append(f"{max(zombies)} zombies at a moment")
+    return {"id": "L5", "title": "remora exec is process 1 of a container", "bar": "signals reach the application, orphans are reaped, 0 failed", "runs": [row],
+            "problems": problems}
+
+
+def _first_in_namespace(pid):
+    """The child of `unshare`, below whatever put it into the network namespace."""
+    while True:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if not children:
+            raise Failed("unshare has no child")
+        pid = int(children[0])
+        row = next(line for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid"))
+        if row.split()[-1] == "1":
+            return pid
+
+
+def _zombies(parent):
+    """Ended children that nobody has asked after."""
+    found = []
+    for child in pathlib.Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        try:
+            state = pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if state == "Z":
+            found.append(int(child))
+    return found
 
 
 def reloaded(settings, network, name):
@@ -217,4 +300,5 @@ def cells(settings):
         ("L2", lambda network: executed(settings, network, "L2")),
         ("L3", lambda network: reloaded(settings, network, "L3")),
         ("L4", lambda network: _all_lines(settings, network)),
+        ("L5", lambda network: first_process(settings, network, "L5")),
     ]

@@ -11,7 +11,7 @@ import time
 from .cells_faults import Load
 from .parts import now_ms
 from .procs import Failed
-from .rel_parts import Site, failures, sample
+from .rel_parts import INGRESS, Site, failures, sample
 from .sofa import SofaWorld
 from .world import World
 
@@ -80,17 +80,21 @@ def under_load(settings, network, name):
         site.standard()
         for protocol in ("dubbo", "bolt"):
             site.call(protocol, connections=4, rate=8, slow_every=1, slow_ms=LONG_MS)
+        hosts = ["consumer", "p1", "p2"]
+        if settings.full:
+            hosts.append("consumer2")
+            site.call("dubbo", host="consumer2", rate=2500)
         time.sleep(2)
-        hosts = ("consumer", "p1", "p2")
         first = {host: serving(site.remoras[host]) for host in hosts}
         before = sample(first["consumer"])
         watch, took, pauses, connections, problems = Watch(site.owners), [], [], [], []
         spacing = max(1.5, (settings.seconds or 60) / times)
         for at in range(times):
-            remora = site.remoras[hosts[at % 3]]
+            host = hosts[at % len(hosts)]
+            remora = site.remoras[host]
             code, said, ms = upgrade(remora)
             if code:
-                problems.append(f"upgrade {at} of {hosts[at % 3]} ended with {code}: {said[-300:]}")
+                problems.append(f"upgrade {at} of {host} ended with {code}: {said[-300:]}")
                 break
             handed, pause = told(said)
             took.append(ms)
@@ -110,6 +114,45 @@ def under_load(settings, network, name):
             problems.append(f"the registry changed: {changes[0][:160]}")
         if any(len(ids) != 1 for ids in sessions.values()):
             problems.append(f"sessions were not resumed: {sessions}")
+        if max(took, default=0) > 2000:
+            problems.append(f"an upgrade took {max(took)} ms")
+        return row, problems
+
+
+def with_a_crowd(settings, network, name, connections=10_000):
+    """A provider's Remora with 10,000 callers is upgraded twice: each of them stays connected, and calls again afterwards."""
+    with Site(settings, network, name) as site:
+        site.standard()
+        remora, to = site.remoras["p1"], f"{network.host('p1').address}:{INGRESS['dubbo']}"
+        crowds = [site.crowd("hold", "dubbo", to, host=host, connections=connections // 2, calls=True, calls_again=True, seconds=400, client=0xc0 + number)
+                  for number, host in enumerate(("crowd1", "crowd2"))]
+        came = sum(crowd.event("open", 150)["connections"] for crowd in crowds)
+        before, watch, handed, pauses, took, problems = site.sample("p1"), Watch(site.owners), [], [], [], []
+        for _ in range(2):
+            code, said, ms = upgrade(remora)
+            if code:
+                problems.append(f"an upgrade with {came} connections ended with {code}: {said[-300:]}")
+                break
+            count, pause = told(said)
+            handed.append(count)
+            pauses.append(pause)
+            took.append(ms)
+            time.sleep(4)
+        after = site.sample("p1")
+        results = []
+        for crowd in crowds:
+            crowd.popen.terminate()
+            results.append(crowd.event("result", 120))
+        changes = watch.stop()
+        again = sum(result["again"] for result in results)
+        row = site.judged(f"oracle, 2 upgrades with {came} more connections", rss_kib=[before["rss_kib"], after["rss_kib"]], fds=[before["fds"], after["fds"]])
+        row["note"] = (f"{min(handed, default=0)} connections handed over, calls paused for {max(pauses, default=0)} ms at most, an upgrade took {max(took, default=0)} ms at most; "
+                       f"{again} of {came} called again on the same connection; {len(changes)} registry changes")
+        problems += judged(row, site.words)
+        if again != connections or any(result["closed"] + result["wrong"] + result["failed"] + result["refused"] for result in results):
+            problems.append(f"of the {connections}: {results}")
+        if changes:
+            problems.append(f"the registry changed: {changes[0][:160]}")
         if max(took, default=0) > 2000:
             problems.append(f"an upgrade took {max(took)} ms")
         return row, problems
@@ -174,7 +217,7 @@ def _applications(case, report, changes, problems):
 def handed_over(settings, network, name):
     result = {"id": "E19", "title": "hot upgrade under load, calls of 10 s included", "bar": "0 failed; no registry change; at most 2 s until the new one serves",
               "runs": [], "problems": []}
-    parts = [lambda: under_load(settings, network, f"{name}-oracle")]
+    parts = [lambda: under_load(settings, network, f"{name}-oracle"), lambda: with_a_crowd(settings, network, f"{name}-crowd")]
     parts += [lambda line=line: dubbo(settings, network, f"{name}-{line}", line) for line in settings.lines]
     for door, upstream in (("zookeeper", "zookeeper"), ("mesh", "zookeeper"), ("sofaregistry", "sofaregistry")):
         parts.append(lambda door=door, upstream=upstream: sofa(settings, network, f"{name}-{door}-{upstream}", door, upstream))

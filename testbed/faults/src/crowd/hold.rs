@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clients that stay: silent from the beginning, or after a call. They answer probes, as applications do.
+//! Clients that stay: silent from the beginning, or after a call, and may call once more at the end. They answer probes, as
+//! applications do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use remora_bench::wire::{Kind, Mold, Protocol};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::{CrowdPlan, End, connect};
@@ -25,17 +26,19 @@ struct Figures {
     failed: AtomicUsize,
     wrong: AtomicUsize,
     closed: AtomicUsize,
+    again: AtomicUsize,
 }
 
 pub(super) async fn run(plan: &CrowdPlan, end: End) -> anyhow::Result<Value> {
     let figures = Arc::new(Figures::default());
     // A few at a time come in.
     let coming = Arc::new(Semaphore::new(50));
+    let (ending, ended) = watch::channel(false);
     let mut clients = JoinSet::new();
     for number in 0..plan.connections {
-        let (figures, coming, plan) = (figures.clone(), coming.clone(), plan.clone());
+        let (figures, coming, plan, mut ended) = (figures.clone(), coming.clone(), plan.clone(), ended.clone());
         clients.spawn(async move {
-            let Ok(permit) = coming.acquire_owned().await else {
+            let Ok(permit) = coming.clone().acquire_owned().await else {
                 return;
             };
             let Ok(mut stream) = connect(plan.to, None).await else {
@@ -52,8 +55,21 @@ pub(super) async fn run(plan: &CrowdPlan, end: End) -> anyhow::Result<Value> {
             drop(permit);
             figures.open.fetch_add(1, Ordering::Relaxed);
             let protocol = plan.speech.protocol().ok();
-            if stay(&mut stream, protocol).await.is_err() {
-                figures.closed.fetch_add(1, Ordering::Relaxed);
+            tokio::select! {
+                _ = stay(&mut stream, protocol) => {
+                    figures.closed.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                _ = ended.wait_for(|is_ended| *is_ended) => {}
+            }
+            let Ok(_permit) = coming.acquire_owned().await else {
+                return;
+            };
+            let id = (plan.connections + number) as u64 + 1;
+            match call(&mut stream, &plan, id, Duration::from_secs(10)).await {
+                Ok(true) => drop(figures.again.fetch_add(1, Ordering::Relaxed)),
+                Ok(false) => drop(figures.wrong.fetch_add(1, Ordering::Relaxed)),
+                Err(_) => drop(figures.failed.fetch_add(1, Ordering::Relaxed)),
             }
         });
     }
@@ -70,10 +86,15 @@ pub(super) async fn run(plan: &CrowdPlan, end: End) -> anyhow::Result<Value> {
     );
     end.after(plan.seconds).await;
     let closed = of(&figures.closed);
+    if plan.calls_again {
+        // Nobody is left behind it: whoever does not answer is given up after a time.
+        let _ = ending.send(true);
+        while clients.join_next().await.is_some() {}
+    }
     clients.abort_all();
     Ok(json!({
         "event": "result", "open": of(&figures.open), "refused": of(&figures.refused), "failed": of(&figures.failed),
-        "wrong": of(&figures.wrong), "closed": closed,
+        "wrong": of(&figures.wrong), "closed": closed, "again": of(&figures.again),
     }))
 }
 

@@ -45,6 +45,9 @@ pub struct CrowdPlan {
     /// hold: whether each makes a call before it is silent.
     #[arg(long)]
     pub calls: bool,
+    /// hold: whether each calls once more, on the connection that it has, when the end comes.
+    #[arg(long)]
+    pub calls_again: bool,
     /// slow: characters of what is sent and expected back.
     #[arg(long, default_value_t = 30_000)]
     pub payload: usize,
