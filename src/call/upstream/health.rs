@@ -75,7 +75,12 @@ impl Health {
         self.absence.set(Some(Absence {
             phase: Phase::Out,
             cause,
-            needs_sign: wanted_sign || matches!(cause, Ejected::Lost | Ejected::Silent),
+            needs_sign: match cause {
+                Ejected::Lost | Ejected::Silent => true,
+                Ejected::Unreachable => wanted_sign,
+                // An answer is a sign.
+                Ejected::NothingSent => false,
+            },
             until: now + spread(time),
         }));
         !was_out
@@ -164,11 +169,8 @@ impl Health {
                 Due::Ejected(absence.cause)
             }
             Phase::Out if absence.cause == Ejected::NothingSent => {
-                if !absence.needs_sign {
-                    self.come_back(now);
-                    return Due::Nothing;
-                }
-                self.ask(config, absence, now)
+                self.come_back(now);
+                Due::Nothing
             }
             Phase::Out => self.ask(config, absence, now),
             // Connecting may take longer than an answer.
@@ -213,7 +215,7 @@ impl Health {
 
 impl Absence {
     fn is_out(&self, now: Instant) -> bool {
-        let ends_by_time = self.phase == Phase::Trial || (self.cause == Ejected::NothingSent && !self.needs_sign);
+        let ends_by_time = self.phase == Phase::Trial || self.cause == Ejected::NothingSent;
         !ends_by_time || now < self.until
     }
 }

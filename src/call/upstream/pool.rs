@@ -240,7 +240,7 @@ impl Pool {
         let reason = EJECTED.get(why as usize).copied().unwrap_or_default();
         match why {
             Ejected::Lost | Ejected::Silent => {
-                warn!(side = self.side.label(), upstream = %self.addr, reason, "an instance gives no sign of life and is left alone");
+                warn!(side = self.side.label(), upstream = %self.addr, reason, "an instance gives no sign of life");
             }
             _ => debug!(side = self.side.label(), upstream = %self.addr, reason, "an instance is left alone"),
         }
