@@ -22,6 +22,7 @@ mod registry;
 mod rule;
 pub mod sealed;
 mod snapshot;
+pub mod survey;
 mod why;
 
 use std::future::Future;

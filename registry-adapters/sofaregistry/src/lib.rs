@@ -5,4 +5,5 @@
 pub mod adapter;
 pub mod client;
 pub mod facade;
+pub mod survey;
 pub mod wire;

@@ -12,4 +12,5 @@ pub mod client;
 pub mod embedded;
 pub mod facade;
 mod places;
+pub mod survey;
 pub mod wire;

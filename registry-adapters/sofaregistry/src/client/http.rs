@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::Endpoint;
 
 /// Status and text. `waited` is for all of it together.
-pub(super) async fn get(endpoint: &Endpoint, path: &str, waited: Duration) -> io::Result<(u16, String)> {
+pub(crate) async fn get(endpoint: &Endpoint, path: &str, waited: Duration) -> io::Result<(u16, String)> {
     match timeout(waited, exchange(endpoint, path)).await {
         Ok(answer) => answer,
         Err(_) => Err(io::Error::new(

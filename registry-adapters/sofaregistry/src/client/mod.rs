@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::connection::Question;
 pub use self::error::ClientError;
+pub(crate) use self::http::get;
 pub use self::servers::Endpoint;
 use self::session::Session;
 use crate::wire::{

@@ -46,7 +46,9 @@ use self::clock::Clock;
 pub use self::config::Config;
 use self::connection::Keys;
 use self::memory::Memory;
+pub(crate) use self::rules::split as split_overrides;
 pub use self::stats::Stats;
+pub(crate) use self::subject::{CONFIG_GROUP, service as service_of};
 use crate::adapter::SofaRegistry;
 
 pub(crate) const NAME: &str = "sofaregistry";

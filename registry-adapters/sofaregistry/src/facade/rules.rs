@@ -22,7 +22,7 @@ pub(super) fn place(subject: &Subject) -> String {
 }
 
 /// The lines that may pass, and those that are kept, given the lines of the lists that the application is shown.
-pub(super) fn split(text: &str, shown: &[&str], subject: &Subject) -> (Option<String>, Vec<UnappliedRule>) {
+pub(crate) fn split(text: &str, shown: &[&str], subject: &Subject) -> (Option<String>, Vec<UnappliedRule>) {
     let Some(service) = Service::parse(&subject.data_id) else {
         return (Some(text.to_owned()), Vec::new());
     };

@@ -6,14 +6,14 @@ use remora_naming::sofa::Service;
 use crate::wire::{DEFAULT_INSTANCE_ID, Registration};
 
 /// Group of the configuration of SOFARPC's services.
-pub(super) const CONFIG_GROUP: &str = "SOFA.CONFIG";
+pub(crate) const CONFIG_GROUP: &str = "SOFA.CONFIG";
 
 /// The SOFARPC service that a registration is about.
 ///
 /// `None` unless the dataId reads `interface:version[:uniqueId]@protocol` exactly as SOFARPC writes it: what would be named
 /// differently at the registry is another's. The group is SOFA's or any other (parameter `sofa.group`), the instance id the
 /// usual one, which SOFARPC never sets.
-pub(super) fn service(base: &Registration) -> Option<Service> {
+pub(crate) fn service(base: &Registration) -> Option<Service> {
     let is_usual = |id: &str| id.is_empty() || id == DEFAULT_INSTANCE_ID;
     let is_of_services = !base.group.is_empty() && base.group != CONFIG_GROUP;
     if !is_of_services || !base.instance_id.as_deref().is_none_or(is_usual) {

@@ -17,6 +17,10 @@ mod publish;
 mod service;
 mod sofa;
 
+pub(crate) use self::nodes::{NodeContent, application_node};
+pub(crate) use self::service::service_child;
+pub(crate) use self::sofa::SofaChildren;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

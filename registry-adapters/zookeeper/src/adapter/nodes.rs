@@ -30,8 +30,9 @@ struct Node {
     content: NodeContent,
 }
 
-#[derive(PartialEq)]
-pub(super) enum NodeContent {
+/// What an entry of a list is.
+#[derive(Clone, PartialEq)]
+pub(crate) enum NodeContent {
     Instance(Arc<Instance>),
     /// Not discovery's.
     Other,
@@ -134,23 +135,9 @@ impl NodeList {
         }
         let content = match &self.children {
             Children::Sofa(sofa) => sofa.content(&name, &data, &stat),
-            Children::Dubbo => self.instance(&name, &data),
+            Children::Dubbo => application_node(&self.path, &name, &data),
         };
         self.put(name, version, content)
-    }
-
-    fn instance(&self, name: &str, data: &[u8]) -> NodeContent {
-        if data.is_empty() {
-            return NodeContent::Other;
-        }
-        match application::parse(name, data) {
-            Ok(Some(instance)) => NodeContent::Instance(Arc::new(instance)),
-            Ok(None) => NodeContent::Other,
-            Err(error) => {
-                warn!(registry = "zookeeper", place = self.path, node = name, reason = error.reason(), %error, "instance cannot be read, skipped");
-                NodeContent::Malformed
-            }
-        }
     }
 
     fn put(&mut self, name: Arc<str>, version: (i64, i64), content: NodeContent) -> bool {
@@ -207,5 +194,20 @@ impl NodeList {
 
     fn node_path(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
+    }
+}
+
+/// What a node of an application's list is.
+pub(crate) fn application_node(place: &str, name: &str, data: &[u8]) -> NodeContent {
+    if data.is_empty() {
+        return NodeContent::Other;
+    }
+    match application::parse(name, data) {
+        Ok(Some(instance)) => NodeContent::Instance(Arc::new(instance)),
+        Ok(None) => NodeContent::Other,
+        Err(error) => {
+            warn!(registry = "zookeeper", place, node = name, reason = error.reason(), %error, "instance cannot be read, skipped");
+            NodeContent::Malformed
+        }
     }
 }

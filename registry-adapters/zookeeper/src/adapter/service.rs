@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use remora_naming::dubbo_url;
-use remora_registry::{Instance, Target};
+use remora_registry::Target;
 use tracing::warn;
 
 use super::follow::{Content, MAX_MALFORMED, children_or_none};
+use super::nodes::NodeContent as Child;
 use crate::client::{Client, ClientError, Watcher};
 use crate::places::dir_of;
 
@@ -16,14 +17,6 @@ pub(super) struct ServiceList {
     path: String,
     /// What stood in the list when it was last read; `None` before. A child's name never changes its meaning.
     known: Option<HashMap<Arc<str>, Child>>,
-}
-
-#[derive(Clone)]
-enum Child {
-    Instance(Arc<Instance>),
-    /// No URL.
-    Other,
-    Malformed,
 }
 
 impl ServiceList {
@@ -51,7 +44,7 @@ impl ServiceList {
         for name in names {
             let child = match known.and_then(|k| k.get_key_value(&name)) {
                 Some((_, child)) => child.clone(),
-                None => self.parse(&name),
+                None => service_child(&self.path, &name),
             };
             match &child {
                 Child::Instance(instance) => instances.push(Arc::clone(instance)),
@@ -72,17 +65,18 @@ impl ServiceList {
             foreign,
         }))
     }
+}
 
-    fn parse(&self, name: &str) -> Child {
-        if !dubbo_url::is_provider_child(name) {
-            return Child::Other;
-        }
-        match dubbo_url::parse_child(name) {
-            Ok(instance) => Child::Instance(Arc::new(instance)),
-            Err(error) => {
-                warn!(registry = "zookeeper", place = self.path, reason = error.reason(), %error, "provider cannot be read, skipped");
-                Child::Malformed
-            }
+/// What a child of a Dubbo service's list is.
+pub(crate) fn service_child(place: &str, name: &str) -> Child {
+    if !dubbo_url::is_provider_child(name) {
+        return Child::Other;
+    }
+    match dubbo_url::parse_child(name) {
+        Ok(instance) => Child::Instance(Arc::new(instance)),
+        Err(error) => {
+            warn!(registry = "zookeeper", place, reason = error.reason(), %error, "provider cannot be read, skipped");
+            Child::Malformed
         }
     }
 }

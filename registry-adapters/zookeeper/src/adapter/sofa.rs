@@ -20,7 +20,7 @@ use super::nodes::NodeContent;
 use crate::places;
 use crate::wire::Stat;
 
-pub(super) struct SofaChildren {
+pub(crate) struct SofaChildren {
     interface: String,
     /// The one service that is followed; `None`: all.
     service: Option<Service>,
@@ -54,7 +54,7 @@ impl SofaChildren {
     }
 
     /// Leaves the instances of the one service, under its key.
-    pub fn narrow(&self, content: &mut Content) {
+    pub(super) fn narrow(&self, content: &mut Content) {
         let Some(service) = &self.service else { return };
         content.foreign.clear();
         let (mut exact, mut any) = (Vec::new(), Vec::new());

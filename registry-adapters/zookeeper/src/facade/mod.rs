@@ -64,7 +64,7 @@ pub use self::config::Config;
 use self::connection::Keys;
 use self::copies::Copies;
 use self::farewell::Withdrawn;
-use self::paths::Roots;
+pub(crate) use self::paths::{Roots, Shape};
 use self::session::Sessions;
 use self::stand_in::{Absence, Reach, StandIn};
 pub use self::stats::Stats;

@@ -19,7 +19,7 @@ use crate::places;
 
 /// What a path is to the facade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape<'a> {
+pub(crate) enum Shape<'a> {
     /// A list of providers or of an application's instances.
     Dir,
     /// An entry of such a list.
@@ -40,7 +40,7 @@ pub(super) enum Shape<'a> {
 
 /// Which roots are owned.
 #[derive(Clone, Debug)]
-pub(super) struct Roots {
+pub(crate) struct Roots {
     /// Namespaces of services; `None`: any.
     services: Option<Vec<String>>,
     /// Roots of application-level lists.
@@ -48,7 +48,7 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    pub(super) fn new(services: Option<Vec<String>>, applications: Vec<String>) -> Self {
+    pub(crate) fn new(services: Option<Vec<String>>, applications: Vec<String>) -> Self {
         let trim = |roots: Vec<String>| roots.into_iter().map(|r| r.trim_end_matches('/').to_owned()).collect();
         Self {
             services: services.map(trim),
@@ -57,7 +57,7 @@ impl Roots {
     }
 
     /// What `path` is.
-    pub(super) fn shape<'a>(&self, path: &'a str) -> Shape<'a> {
+    pub(crate) fn shape<'a>(&self, path: &'a str) -> Shape<'a> {
         if path == "/zookeeper" || path.starts_with("/zookeeper/") {
             return Shape::Frozen;
         }
@@ -92,7 +92,7 @@ impl Roots {
     }
 
     /// The list that `dir` is, if it is one.
-    pub(super) fn target(&self, dir: &str) -> Option<Target> {
+    pub(crate) fn target(&self, dir: &str) -> Option<Target> {
         let (parent, last) = dir.rsplit_once('/')?;
         if last.is_empty() {
             return None;
