@@ -21,6 +21,8 @@ pub mod lifecycle;
 // Every metric name once, and the struct that is passed around.
 pub mod metrics;
 mod plugins;
+// What takeover would do with a registry, found out without writing to it.
+pub mod preflight;
 
 pub use app::{App, AppError};
 pub use config::Config;

@@ -18,7 +18,11 @@ const ALLOWED: &[(&str, &str)] = &[
         "config metrics lifecycle admin discovery call plugins Config Plugins",
     ),
     ("demo", "app config lifecycle admin plugins App AppError Config Plugins"),
-    ("cli", "app demo config admin lifecycle plugins App Config Plugins"),
+    ("preflight", "app config discovery admin plugins Plugins"),
+    (
+        "cli",
+        "app demo preflight config admin lifecycle plugins App Config Plugins",
+    ),
     ("plugins", "config"),
 ];
 

@@ -129,7 +129,7 @@ impl CallPorts {
 }
 
 /// Ports of the protocols that have both a plugin and ports.
-fn protocols(config: &Config, plugins: &Plugins) -> Vec<ProtocolPorts> {
+pub(crate) fn protocols(config: &Config, plugins: &Plugins) -> Vec<ProtocolPorts> {
     let named = plugins.protocols().iter().filter_map(|plugin| {
         let ports = config.protocols.0.get(plugin.name())?.on()?;
         Some(ProtocolPorts {

@@ -148,13 +148,13 @@ pub(super) fn open(
 }
 
 /// The adapter's session shows the credentials of the address, as Dubbo's own registry client does.
-fn adapter_config(registry: &RegistryUrl) -> adapter::Config {
+pub(crate) fn adapter_config(registry: &RegistryUrl) -> adapter::Config {
     let mut config = adapter::Config::default();
     config.session.auth = registry.credentials().map(Auth::digest);
     config
 }
 
-fn sofaregistry_config(registry: &RegistryUrl) -> sofaregistry::Config {
+pub(crate) fn sofaregistry_config(registry: &RegistryUrl) -> sofaregistry::Config {
     let mut config = sofaregistry::Config::default();
     if let Some(zone) = registry.setting("zone") {
         zone.clone_into(&mut config.connection.zone);
@@ -165,7 +165,7 @@ fn sofaregistry_config(registry: &RegistryUrl) -> sofaregistry::Config {
     config
 }
 
-fn ensemble(entry: &RegistryEntry) -> Result<Arc<dyn Backend>, AppError> {
+pub(crate) fn ensemble(entry: &RegistryEntry) -> Result<Arc<Ensemble>, AppError> {
     let ensemble = Ensemble::parse(&entry.registry.to_string()).map_err(|error| AppError::Registry {
         name: entry.name.clone(),
         cause: error.to_string(),

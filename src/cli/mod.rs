@@ -7,6 +7,7 @@ mod ask;
 mod check;
 mod exec;
 mod page;
+mod preflight;
 mod registry;
 mod rollback;
 mod run;
@@ -48,6 +49,9 @@ enum Command {
     Run(RunArgs),
     /// Validate the configuration and print it as it takes effect; exit 1 with file, line, key and reason
     Check(RunArgs),
+    /// What takeover would do with a registry, and what stands in its way; nothing is written there. Exit codes: 0 ready,
+    /// 3 ready with warnings, 4 not ready, 1 could not look
+    Preflight(preflight::PreflightArgs),
     /// A provider, a consumer and two Remoras on this machine; shows each step with real addresses
     Demo,
     /// The embedded registry alone, for several Remoras
@@ -246,6 +250,10 @@ pub fn main(plugins: Plugins) -> ExitCode {
             .client()
             .and_then(|client| block_on(upgrade::upgrade(client, binary))),
         Command::Check(args) => check::check(&args.into(), &plugins),
+        Command::Preflight(args) => match block_on(preflight::run(args, &plugins)) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Command::Demo => block_on(async { Ok(crate::demo::run(&plugins).await?) }),
         Command::Registry { listen, data_dir } => block_on(registry::serve(listen, data_dir)),
         Command::Status { admin, json } => admin.client().and_then(|client| block_on(status::status(client, json))),

@@ -172,6 +172,14 @@ fn fixed_serialization(group: &[&Arc<Instance>]) -> Option<String> {
     common.get("hessian2").or(common.first()).map(|s| (*s).to_owned())
 }
 
+/// Whether a parameter is a matter of one provider, or of all together, so that consumers are shown none of its values.
+pub(super) fn is_of_one_host(protocol: &str, key: &str) -> bool {
+    match is_protocol(protocol) {
+        true => sofa::is_of_one_host(key),
+        false => OF_ONE_HOST.contains(&key) || matches!(key, "timestamp" | "methods" | "dubbo"),
+    }
+}
+
 /// `2.0.2` as numbers; what is none counts as 0.
 fn version(text: &str) -> Vec<u32> {
     text.split('.').map(|part| part.parse().unwrap_or(0)).collect()
@@ -186,7 +194,7 @@ fn started(instance: &Instance) -> u64 {
 }
 
 /// Parameters (also `<method>.<parameter>`) by which a provider sets its consumers' defaults, or that cannot be left out.
-fn sets_defaults(key: &str) -> bool {
+pub(super) fn sets_defaults(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or(key);
     matches!(
         last,

@@ -21,6 +21,7 @@ mod disk;
 mod egress;
 mod endpoint;
 mod error;
+pub mod forecast;
 mod guard;
 mod handover;
 mod hosts;

@@ -86,6 +86,11 @@ pub(super) fn virtual_provider(group: &[&Arc<Instance>], host: &str, port: u16) 
     Some(instance)
 }
 
+/// Whether a parameter is a matter of one provider, or of all together.
+pub(super) fn is_of_one_host(key: &str) -> bool {
+    OF_ONE_HOST.contains(&key) || matches!(key, Instance::MARKER | "version" | "rpcVer")
+}
+
 /// What is shown where providers announce different ones: the same as long as one of them is there.
 fn common_serialization(group: &[&Arc<Instance>]) -> Option<String> {
     let names = || group.iter().filter_map(|i| params::serialization(&i.params));

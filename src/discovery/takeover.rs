@@ -126,7 +126,7 @@ pub(super) fn shown_outward(instance: &Instance, outward: &Outward) -> Result<In
 }
 
 /// A host that other machines cannot dial.
-fn is_nowhere(host: &str) -> bool {
+pub(super) fn is_nowhere(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
         Err(_) => host.is_empty() || host.eq_ignore_ascii_case("localhost"),
@@ -193,8 +193,7 @@ pub(super) fn inward(
     let mut shown: Vec<Instance> = kept.into_iter().map(|i| Instance::clone(i)).collect();
     match &snapshot.target {
         Target::Service { .. } => {
-            let enabled: Vec<&Arc<Instance>> = taken.into_iter().filter(|i| is_enabled(&i.params)).collect();
-            for group in merge::groups(&enabled) {
+            for group in groups_of(taken) {
                 let shown_egress = group.first().and_then(|i| egress.shown(&i.protocol, client));
                 match shown_egress {
                     Some((host, port)) => shown.extend(merge::virtual_provider(&group, &host, port)),
@@ -205,6 +204,22 @@ pub(super) fn inward(
         Target::Application { .. } => shown.extend(application_inward(&taken, client, egress, spoken)),
     }
     shown
+}
+
+/// The providers of a service that are shown as one, group for group.
+pub(super) fn groups<'a>(
+    snapshot: &'a Snapshot,
+    spoken: &[Arc<str>],
+    is_taken: &dyn Fn(&Arc<Instance>) -> bool,
+) -> Vec<Vec<&'a Arc<Instance>>> {
+    let direct = direct(&snapshot.instances, spoken);
+    let is_left = |i: &&Arc<Instance>| direct.contains(&address_of(i)) || !is_taken(i);
+    groups_of(snapshot.instances.iter().filter(|i| !is_left(i)).collect())
+}
+
+fn groups_of(taken: Vec<&Arc<Instance>>) -> Vec<Vec<&Arc<Instance>>> {
+    let enabled: Vec<&Arc<Instance>> = taken.into_iter().filter(|i| is_enabled(&i.params)).collect();
+    merge::groups(&enabled)
 }
 
 /// One entry per revision at our egress, under a revision of its own: a client keeps what it read of a revision for good, and

@@ -35,6 +35,7 @@ use remora_protocol::{
 
 pub use call::{Answer, CallError, StringCall, answer, exception_reply, null_reply, string_arguments, string_reply};
 pub use metadata::{METADATA_TIMEOUT, metadata_reply, metadata_request};
+pub use serialization::reads_bodies_in;
 
 pub(crate) const NAME: &str = "dubbo";
 

@@ -30,6 +30,7 @@ pub(crate) fn route_keys(request: &Frame) -> Result<RouteKeys<'_>, RouteKeysErro
     let body = request.body();
     let serialization = head.serialization();
     let call = match serialization {
+        unread if !id::is_read(unread) => None,
         id::HESSIAN2 | id::NATIVE_HESSIAN => Some(match quick::read(body) {
             Some(call) => call,
             None => hessian2_body::read(body)?,

@@ -47,6 +47,19 @@ pub(crate) fn name(id: u8) -> Option<&'static str> {
     })
 }
 
+/// Whether the body of a request in this serialization says where it wants to go.
+pub(crate) fn is_read(id: u8) -> bool {
+    matches!(
+        id,
+        HESSIAN2 | NATIVE_HESSIAN | FASTJSON2 | JAVA | COMPACTED_JAVA | NATIVE_JAVA
+    )
+}
+
+/// As [`is_read`], by the name that providers announce.
+pub fn reads_bodies_in(name: &str) -> bool {
+    (0..32).any(|id| self::name(id) == Some(name) && is_read(id))
+}
+
 /// The name, or the number in words.
 pub(crate) fn name_or_number(id: u8) -> &'static str {
     name(id).unwrap_or(match id {

@@ -297,7 +297,7 @@ impl Catalog {
     }
 }
 
-fn of_instance<'a>(target: &'a Target, instance: &'a Instance) -> Subject<'a> {
+pub(in crate::discovery) fn of_instance<'a>(target: &'a Target, instance: &'a Instance) -> Subject<'a> {
     match (&instance.key, target) {
         (Some(key), Target::Service { .. }) => Subject {
             service: &key.name,

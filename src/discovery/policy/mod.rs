@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use remora_registry::{ServiceKey, Why};
 
-pub(super) use self::apply::Steps;
+pub(super) use self::apply::{Steps, of_instance};
 pub use self::config::{Config, Mode, Pattern, Rule, Sides};
 use self::rollback::Rollback;
 pub(super) use self::view::leading;

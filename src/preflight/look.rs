@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reads one registry, by its adapter's own survey.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use remora_sofaregistry::client::Endpoint;
+use remora_zookeeper::survey::{self, Options};
+
+use super::PreflightError;
+use super::scene::Looked;
+use crate::app::{adapter_config, ensemble, sofaregistry_config};
+use crate::config::{RegistryEntry, RegistryUrl};
+
+/// Reads it all.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub(super) async fn look(entry: &RegistryEntry, deadline: Duration) -> Result<Looked, PreflightError> {
+    let begin = Instant::now();
+    let url = entry.registry.to_string();
+    let nothing = |why| PreflightError::NothingToLookAt {
+        name: entry.name.clone(),
+        url: url.clone(),
+        why,
+    };
+    let survey = match entry.registry.scheme() {
+        "zookeeper" => {
+            let ensemble = ensemble(entry)?;
+            let door = entry.facades.zookeeper.on().map(|door| door.settings());
+            let door = door.unwrap_or_default();
+            let mut session = adapter_config(&entry.registry).session;
+            session.session_timeout = SESSION;
+            let options = Options {
+                session,
+                servers: ensemble.servers().to_vec(),
+                service_roots: door.service_roots,
+                application_roots: door.application_roots,
+                deadline,
+            };
+            let survey = survey::survey(ensemble as Arc<_>, options).await;
+            survey.map_err(|cause| PreflightError::Zookeeper {
+                name: entry.name.clone(),
+                url: url.clone(),
+                cause,
+            })?
+        }
+        "sofaregistry" => {
+            let RegistryUrl::Url { hosts, .. } = &entry.registry else {
+                return Err(nothing("it names no hosts"));
+            };
+            let endpoints = Endpoint::parse_list(hosts).ok_or_else(|| nothing("it names no hosts"))?;
+            let config = sofaregistry_config(&entry.registry);
+            let survey = remora_sofaregistry::survey::survey(endpoints, config, deadline).await;
+            survey.map_err(|cause| PreflightError::SofaRegistry {
+                name: entry.name.clone(),
+                url: url.clone(),
+                cause,
+            })?
+        }
+        "embedded" => {
+            let why = "the embedded registry lives in its Remora; name the port at which it shows itself \
+                       (facades.zookeeper.raw, or that of remora registry) as --registry zookeeper://HOST:PORT";
+            return Err(nothing(why));
+        }
+        "file" => return Err(nothing("a file is read as it is; remora check reads it")),
+        _ => return Err(nothing("this version cannot look at such a registry")),
+    };
+    Ok(Looked {
+        name: entry.name.clone(),
+        url,
+        survey,
+        elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Nothing is held by the session, so it may end soon when we do not say so ourselves.
+const SESSION: Duration = Duration::from_secs(10);
