@@ -85,7 +85,7 @@ def comes_back_empty(settings, network, name, line, embedded=False):
     with World(settings, network, name, session_ms=settings.session_ms, embedded=embedded) as world:
         world.provider(line)
         world.provider(line, host="provider2", name="p2")
-        load = Load(world, line, seconds=200)
+        load = Load(world, line, seconds=200, timeout=3000)
         before = sorted(provider_addresses(world))
         stopped = now_ms()
         if embedded:

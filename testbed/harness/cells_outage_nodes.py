@@ -155,7 +155,8 @@ def mass_drop(settings, network, name, line):
     with World(settings, network, name, session_ms=settings.session_ms, taken=taken) as world:
         hosts = ["provider", "provider2", "provider3", "provider4"]
         procs = [world.provider(line, host=host, name=f"p{n}") for n, host in enumerate(hosts)]
-        load = Load(world, line, seconds=120)
+        # Time enough that a busy machine fails no call; the end of a provider fails its calls at once.
+        load = Load(world, line, seconds=120, timeout=3000)
         begin = now_ms()
         with zk.Client(world.registry_host, world.address, world.port) as registry:
             for path in world.provider_nodes():
@@ -168,7 +169,8 @@ def mass_drop(settings, network, name, line):
         time.sleep(12)
         report = load.end()
         run.load(report, begin)
-        if any(r["first_ms"] < emptied for r in report["ranges"]):
+        # A call counts from its begin, and those under way at the end of a provider are lost with it.
+        if any(r["first_ms"] < emptied - 500 for r in report["ranges"]):
             raise Failed("calls failed though all providers lived: " + "; ".join(run.notes))
         last = max((r["last_ms"] for r in report["ranges"]), default=ended)
         run.within("calls went to the one that was left only", (last - ended) / 1000, 8)
