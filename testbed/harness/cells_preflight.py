@@ -215,8 +215,11 @@ def large(settings, network, name):
         with Writer(world.registry_host, world.address, world.port) as writer:
             for number in range(SERVICES):
                 service = f"demo.big.Service{number:04}"
+                if number == 0:
+                    writer.make("/dubbo")
+                writer.make(f"/dubbo/{service}")
                 for category in ("providers", "consumers", "configurators", "routers"):
-                    writer.put(f"/dubbo/{service}/{category}")
+                    writer.make(f"/dubbo/{service}/{category}")
                 for at in range(3):
                     url = (f"dubbo://10.{at}.{number // 250}.{number % 250 + 1}:20880/{service}?anyhost=true&application=app{number % 500}&dubbo=2.0.2"
                            f"&interface={service}&methods=a,b,c&pid={at}&release=2.7.23&side=provider&timestamp=1795000000000&timeout={1000 + at}")
