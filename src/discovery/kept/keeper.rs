@@ -185,12 +185,18 @@ impl Keeper {
 
     /// Shows how far `instance` is, if it is still the one that is wanted.
     fn turn(&self, instance: &Arc<Instance>, state: KeptState, error: Option<Arc<str>>) {
+        let mut former = Vec::new();
         let mut table = self.kept.table();
         if let Some(entry) = table.places.get_mut(&self.place)
             && entry.wishes.last().is_some_and(|(_, wanted)| wanted == instance)
         {
+            if state == KeptState::Published {
+                former = std::mem::take(&mut entry.former);
+            }
             entry.turn(state, error);
         }
+        drop(table);
+        drop(former);
     }
 
     /// Shows why something waits. What stands goes on standing while its successor waits.
