@@ -75,12 +75,13 @@ def _addresses(world):
 def way(settings, network, name, line, door, upstream, times=5):
     """Observed, taken over, sides and services apart, rolled back and forward, observed: no call fails, and the registry is what it was."""
     problems, took = [], []
+    without = _bare(settings, network, name, line, upstream) if door == upstream else set()
     with SofaWay(settings, network, name, upstream, session_ms=settings.session_ms, begin={"mode": "observe"}) as world:
         world.applications(line, door)
         before = world.dump()
-        if door == upstream:
-            with_bare = sorted(compare.blanked(row) for row in before)
-            problems += _unlike_bare(settings, network, name, line, upstream, with_bare)
+        found = sorted({compare.blanked(row) for row in before if "/providers/" in row} ^ without)
+        if door == upstream and found:
+            problems.append(f"observed, the registry differs from one without Remora: {compare.told(found)}")
         _stands(world, "observed", world.own())
         service = {"service": "demo.EchoService*"}
         steps = [
@@ -121,10 +122,13 @@ def way(settings, network, name, line, door, upstream, times=5):
         return [words]
 
 
-def _unlike_bare(settings, network, name, line, upstream, observed):
-    """How a registry with observing Remoras differs from one without any."""
-    # The first world is still up, so is its registry: applications of this one have other hosts.
-    return []
+def _bare(settings, network, name, line, upstream):
+    """What providers without a Remora have in the registry, without what changes from run to run."""
+    with SofaWay(settings, network, name + "-bare", upstream) as world:
+        for number, host in (("p1", "provider"), ("p2", "provider2")):
+            world.provider(line, *PLAIN, door="bare", host=host, name=number)
+        wait_for("both are published", 15, lambda: len(world.published()) == 2, 0.2)
+        return {compare.blanked(row) for row in world.dump() if "/providers/" in row}
 
 
 def live(settings, network, name, line, door, upstream, reloads=30, upgrades=3):
