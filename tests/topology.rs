@@ -99,3 +99,39 @@ fn nobody_at_the_admin_port_is_said_so() {
         assert!(said.contains(&format!("no Remora answers on {}", site.admin)), "{said}");
     }
 }
+
+#[test]
+fn status_has_both_views_of_a_service_and_all_that_it_had() {
+    let site = Site::start();
+    let output = site.ask("status", &["--json", "--service", "demo.Echo"]);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["readiness"]["ready"], true, "{status:#}");
+    for key in ["catalog", "connections"] {
+        assert!(status[key].is_object(), "{key} in {status:#}");
+    }
+    let service = &status["services"]["services"][0];
+    assert_eq!(service["name"], "demo.Echo", "{status:#}");
+    let published = &service["publishes"][0];
+    assert_eq!(published["decision"], "taken_over", "{status:#}");
+    let in_registry = published["in_registry"].as_str().unwrap();
+    assert!(
+        in_registry.ends_with(&format!(":{}", site.ingress.port())),
+        "{status:#}"
+    );
+    assert_ne!(published["own"], published["in_registry"], "{status:#}");
+    let list = &service["lists"][0];
+    assert_eq!(list["real"][0]["protocol"], "dubbo", "{status:#}");
+    assert_eq!(list["followers"][0]["decision"], "taken_over", "{status:#}");
+    let handed = list["followers"][0]["handed_out"][0].as_str().unwrap();
+    assert!(
+        handed.contains(&format!(":{}/demo.Echo", site.egress.port())),
+        "{status:#}"
+    );
+
+    let page = text_of(&site.ask("status", &[]));
+    for expected in ["takeover: ", "Services", "published", "followed", "-> "] {
+        assert!(page.contains(expected), "{expected} in\n{page}");
+    }
+    let none = text_of(&site.ask("status", &["--service", "demo.Till"]));
+    assert!(!none.contains("demo.Echo"), "{none}");
+}

@@ -93,11 +93,26 @@ impl Client {
     /// Also when the body is something else.
     pub async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let (status, body) = self.ask(Method::GET, path).await?;
-        serde_json::from_slice(&body).map_err(|error| ClientError::Strange {
+        self.read(path, status, &body)
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &str, status: StatusCode, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|error| ClientError::Strange {
             addr: self.addr,
             path: path.to_owned(),
             what: format!("{status} and no JSON that fits ({error})"),
         })
+    }
+
+    /// As [`json`](Self::json), of a page that an older Remora does not have: the default then.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn json_if_there<T: DeserializeOwned + Default>(&self, path: &str) -> Result<T, ClientError> {
+        match self.ask(Method::GET, path).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(T::default()),
+            (status, body) => self.read(path, status, &body),
+        }
     }
 
     /// The error is its cause.

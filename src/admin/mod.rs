@@ -4,6 +4,7 @@
 mod client;
 mod guard;
 mod server;
+mod services;
 mod takeover;
 mod topology;
 mod views;
@@ -18,6 +19,9 @@ use crate::config::Address;
 
 pub use client::{Client, ClientError};
 pub use server::Admin;
+pub use services::{
+    FollowerView, RealView, ServiceListView, ServicePublishedView, ServiceRuleView, ServiceView, ServicesView,
+};
 pub use takeover::{DecisionsView, RuleUseView, TakeoverView};
 pub use topology::{ApplicationView, CalleeView, CallerView, Filter, FilterError, InView, OutView, TopologyView};
 pub use views::{

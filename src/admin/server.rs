@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The HTTP server. GET `/livez /readyz /metrics /catalog /connections /topology /takeover /config`, POST `/drain /reload
+//! The HTTP server. GET `/livez /readyz /metrics /catalog /services /connections /topology /takeover /config`, POST `/drain /reload
 //! /withdraw /rollback /forward`.
 //!
 //! Bounded: connections, header time, header size; bodies are not read. Of connections that say nothing, the longest
@@ -176,8 +176,8 @@ pub(super) async fn answer(
     let views = &*site.views;
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let allowed = match path {
-        "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/topology" | "/takeover" | "/config"
-        | "/upgrade" | "/" => Method::GET,
+        "/livez" | "/readyz" | "/metrics" | "/catalog" | "/connections" | "/services" | "/topology" | "/takeover"
+        | "/config" | "/upgrade" | "/" => Method::GET,
         "/drain" | "/reload" | "/withdraw" | "/rollback" | "/forward" => Method::POST,
         _ => return text(StatusCode::NOT_FOUND, format!("no such page; {PAGES}\n")),
     };
@@ -207,6 +207,10 @@ pub(super) async fn answer(
         "/metrics" => typed(StatusCode::OK, OPENMETRICS, (views.metrics)()),
         "/catalog" => json(StatusCode::OK, &(views.catalog)()),
         "/connections" => json(StatusCode::OK, &(views.connections)().await),
+        "/services" => match Filter::parse(query) {
+            Ok(filter) => json(StatusCode::OK, &(views.services)(filter)),
+            Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        },
         "/topology" => match Filter::parse(query) {
             Ok(filter) => json(StatusCode::OK, &(views.topology)(filter).await),
             Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
@@ -309,5 +313,5 @@ fn typed(status: StatusCode, content_type: &'static str, body: String) -> Respon
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PAGES: &str = "GET /livez /readyz /metrics /catalog /connections /topology /takeover /config, \
+const PAGES: &str = "GET /livez /readyz /metrics /catalog /services /connections /topology /takeover /config, \
     POST /drain /reload /withdraw /rollback /forward";

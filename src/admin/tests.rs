@@ -26,6 +26,7 @@ fn views(stop: &Stop) -> Views {
             ..CatalogView::default()
         }),
         connections: Box::new(|| Box::pin(async { ConnectionsView::default() })),
+        services: Box::new(|_| ServicesView::default()),
         topology: Box::new(|filter| {
             Box::pin(async move {
                 TopologyView {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use remora_registry::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::services::ServicesView;
 use super::takeover::TakeoverView;
 use super::topology::{Filter, TopologyView};
 use crate::lifecycle::{Readiness, Stop};
@@ -26,6 +27,8 @@ pub struct Views {
     pub connections: Box<dyn Fn() -> BoxFuture<'static, ConnectionsView> + Send + Sync>,
     /// `/livez`: `None`, or what has come to a standstill.
     pub alive: Box<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>,
+    /// `/services`: a page of them, both views.
+    pub services: Box<dyn Fn(Filter) -> ServicesView + Send + Sync>,
     /// `/topology`; the worker threads are asked.
     pub topology: Box<dyn Fn(Filter) -> BoxFuture<'static, TopologyView> + Send + Sync>,
     /// `/config`: the effective configuration as YAML, secrets hidden.
@@ -257,7 +260,7 @@ pub struct InstanceView {
 /// A rule that was kept from the applications and is not applied here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleView {
-    /// `condition`, `tag`, `script`, `configurator`.
+    /// `condition`, `tag`, `script`, `configurator`, `mesh`.
     pub kind: String,
     /// Where the registry keeps it.
     pub place: String,
@@ -265,6 +268,12 @@ pub struct RuleView {
     pub why: String,
     /// Its text, cut.
     pub text: String,
+    /// What it is about: `service demo.Echo:1.0.0`, `application shop`, `everything`.
+    #[serde(default)]
+    pub about: String,
+    /// What follows for calls.
+    #[serde(default)]
+    pub consequence: String,
 }
 
 /// An entry that is not used, and why.

@@ -128,7 +128,7 @@ fn view(known: &Known, counted: &[TalliesView], filter: &Filter) -> TopologyView
         facade: facts.facade.to_owned(),
         peer: facts.peer.clone(),
         publishes: facts.ports.len() as u64,
-        follows: facts.follows.len() as u64,
+        follows: (facts.follows.len() + facts.follows_applications.len()) as u64,
     };
     let here = known.applications.iter();
     TopologyView {
@@ -136,7 +136,7 @@ fn view(known: &Known, counted: &[TalliesView], filter: &Filter) -> TopologyView
         hosts: known.hosts.clone(),
         counted_for_s: 0,
         applications: here
-            .filter(|facts| filter.has_application(std::iter::once(&*facts.application)))
+            .filter(|facts| !is_silent(facts) && filter.has_application(std::iter::once(&*facts.application)))
             .take(SHOWN)
             .map(application)
             .collect(),
@@ -145,6 +145,12 @@ fn view(known: &Known, counted: &[TalliesView], filter: &Filter) -> TopologyView
         others: counted.iter().map(|view| view.others).sum(),
         left_out,
     }
+}
+
+/// Dubbo has sessions of its own for configuration and metadata, which say nothing of it.
+fn is_silent(facts: &ApplicationFacts) -> bool {
+    let follows = facts.follows.len() + facts.follows_applications.len();
+    facts.application.is_empty() && facts.ports.is_empty() && follows == 0
 }
 
 /// Keeps a page of those with the most calls; gives how many are left out.
@@ -186,12 +192,17 @@ fn calls_out<'a>(
         };
         let endpoints = routes.get(&hop.service).map(|route| route.endpoints.as_slice());
         let endpoint = endpoints.unwrap_or_default().iter().find(|e| e.addr == addr);
-        let callee = CalleeView {
+        let mut callee = CalleeView {
             calls: hop.calls,
             errors: hop.failed,
             last_s: hop.idle_ms.map(|ms| ms / 1000),
             ..callee(endpoint.map(|e| &**e), addr)
         };
+        // Not in the registry any more: who it was is remembered.
+        if let (None, Some(last)) = (endpoint, &hop.endpoint) {
+            callee.application = last.application.to_string();
+            callee.framework = last.framework.to_string();
+        }
         add_callee(&mut row.instances, callee);
     }
     out

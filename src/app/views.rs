@@ -45,7 +45,7 @@ pub(super) fn catalog(
             withdrawing: known.withdrawing.iter().map(withdrawal).collect(),
             lists: known.lists.iter().map(list).collect(),
             routes: routes(&catalog),
-            rules_not_applied: known.rules_not_applied.iter().map(rule).collect(),
+            rules_not_applied: catalog.rules_without_effect().into_iter().map(rule).collect(),
             malformed: known.lists.iter().flat_map(malformed).collect(),
             refused: known
                 .lists
@@ -146,12 +146,14 @@ fn routes(catalog: &Catalog) -> Vec<RouteView> {
     routes
 }
 
-fn rule(known: &discovery::RuleView) -> RuleView {
+fn rule(known: discovery::ServiceRule) -> RuleView {
     RuleView {
         kind: known.kind.to_owned(),
-        place: known.place.clone(),
+        place: known.place,
         why: known.why.to_owned(),
-        text: known.text.clone(),
+        text: known.text,
+        about: known.about,
+        consequence: known.consequence.to_owned(),
     }
 }
 

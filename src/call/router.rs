@@ -46,7 +46,7 @@ pub(super) struct Candidate {
 
 impl Candidate {
     /// An instance of which nothing but its address is known.
-    fn alone(pools: &Pools, side: Side, protocol: &Arc<dyn Protocol>, addr: SocketAddr, tally: Rc<Tally>) -> Self {
+    fn alone(pools: &Pools, side: Side, protocol: &Arc<dyn Protocol>, addr: SocketAddr) -> Self {
         Self {
             endpoint: Arc::new(Endpoint {
                 addr,
@@ -61,7 +61,7 @@ impl Candidate {
                 is_taken_over: false,
             }),
             pool: pools.shared(addr, side, protocol),
-            tally,
+            tally: Rc::default(),
         }
     }
 }
@@ -90,7 +90,7 @@ impl LocalRoute {
             None,
             label.into(),
             None,
-            vec![Candidate::alone(pools, side, protocol, addr, Rc::default())],
+            vec![Candidate::alone(pools, side, protocol, addr)],
         )
     }
 
@@ -253,7 +253,7 @@ impl Router {
             .map(|endpoint| Candidate {
                 endpoint: endpoint.clone(),
                 pool: pools.shared(endpoint.addr, Side::Egress, protocol),
-                tally: self.tallies.hop(Side::Egress, name, &label, Some(endpoint.addr)),
+                tally: self.tallies.hop(Side::Egress, name, &label, Some(endpoint)),
             })
             .collect();
         let route = Rc::new(LocalRoute::new(Some(source.clone()), label, source.timeout, candidates));
@@ -277,8 +277,10 @@ impl Router {
             return route;
         }
         let label = format!("the application at {addr}").into_boxed_str();
-        let tally = self.tallies.hop(Side::Ingress, protocol.name(), &label, Some(addr));
-        let candidate = Candidate::alone(pools, Side::Ingress, protocol, addr, tally);
+        let mut candidate = Candidate::alone(pools, Side::Ingress, protocol, addr);
+        candidate.tally = self
+            .tallies
+            .hop(Side::Ingress, protocol.name(), &label, Some(&candidate.endpoint));
         let route = Rc::new(LocalRoute::new(None, label, None, vec![candidate]));
         self.applications.insert(key, Rc::downgrade(&route));
         route

@@ -9,13 +9,14 @@ use std::cell::{Cell, RefCell};
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{Equivalent, HashMap};
 use remora_registry::ServiceKey;
 use tokio::time::Instant;
 
-use crate::discovery::route_table::KeyRef;
+use crate::discovery::route_table::{Endpoint, KeyRef};
 use crate::metrics::call::Side;
 
 /// A count with one writer, the worker's thread.
@@ -94,11 +95,14 @@ struct Hop {
     addr: Option<SocketAddr>,
 }
 
+/// What was sent, and the instance as it was last known.
+type Sent = (Rc<Tally>, Option<Arc<Endpoint>>);
+
 /// All that one worker counts.
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
     lines: RefCell<HashMap<Line, Rc<Tally>>>,
-    hops: RefCell<HashMap<Hop, Rc<Tally>>>,
+    hops: RefCell<HashMap<Hop, Sent>>,
     /// For lines without room.
     others: Rc<Tally>,
 }
@@ -126,18 +130,26 @@ impl Tallies {
     }
 
     /// What is sent to an instance; the same one again for a route that is joined anew.
-    pub(super) fn hop(&self, side: Side, protocol: &'static str, service: &str, addr: Option<SocketAddr>) -> Rc<Tally> {
+    pub(super) fn hop(
+        &self,
+        side: Side,
+        protocol: &'static str,
+        service: &str,
+        endpoint: Option<&Arc<Endpoint>>,
+    ) -> Rc<Tally> {
         let mut hops = self.hops.borrow_mut();
         let hop = Hop {
             side,
             protocol,
             service: service.into(),
-            addr,
+            addr: endpoint.map(|endpoint| endpoint.addr),
         };
         if hops.len() >= HOPS_MAX && !hops.contains_key(&hop) {
             return Rc::default();
         }
-        hops.entry(hop).or_default().clone()
+        let (tally, last) = hops.entry(hop).or_default();
+        *last = endpoint.cloned();
+        tally.clone()
     }
 
     /// Forgets what is over, where room is scarce. Call about once a second.
@@ -148,7 +160,7 @@ impl Tallies {
         }
         let mut hops = self.hops.borrow_mut();
         if hops.len() >= HOPS_MAX / 2 {
-            hops.retain(|_, tally| !tally.is_over(now));
+            hops.retain(|_, (tally, _)| !tally.is_over(now));
         }
     }
 
@@ -167,12 +179,13 @@ impl Tallies {
         let hops = self.hops.borrow();
         let used = hops
             .iter()
-            .filter(|(_, tally)| tally.calls.get() > 0 || tally.failed.get() > 0);
-        let hops = used.map(|(hop, tally)| HopView {
+            .filter(|(_, (tally, _))| tally.calls.get() > 0 || tally.failed.get() > 0);
+        let hops = used.map(|(hop, (tally, endpoint))| HopView {
             side: hop.side,
             protocol: hop.protocol,
             service: hop.service.to_string(),
             addr: hop.addr,
+            endpoint: endpoint.clone(),
             calls: tally.calls.get(),
             failed: tally.failed.get(),
             idle_ms: tally.idle_ms(now),
@@ -228,6 +241,8 @@ pub struct HopView {
     pub service: String,
     /// The instance; `None` for calls that found none.
     pub addr: Option<SocketAddr>,
+    /// The instance as the registry last had it.
+    pub endpoint: Option<Arc<Endpoint>>,
     /// Calls sent to it, further attempts too.
     pub calls: u64,
     /// Those that ended without the application's own answer.
@@ -299,9 +314,22 @@ mod tests {
     fn a_hop_goes_on_counting_when_its_route_is_joined_anew() {
         let tallies = Tallies::default();
         let now = Instant::now();
-        let addr = Some(([10, 0, 0, 5], 20880).into());
-        tallies.hop(Side::Egress, "dubbo", "demo.Echo", addr).count(now);
-        let again = tallies.hop(Side::Egress, "dubbo", "demo.Echo", addr);
+        let endpoint = Arc::new(Endpoint {
+            addr: ([10, 0, 0, 5], 20880).into(),
+            protocol: "dubbo".into(),
+            weight: 100,
+            started_ms: 0,
+            warmup_ms: 0,
+            warmup_weight: None,
+            serializations: vec![],
+            application: "orders".into(),
+            framework: "".into(),
+            is_taken_over: false,
+        });
+        tallies
+            .hop(Side::Egress, "dubbo", "demo.Echo", Some(&endpoint))
+            .count(now);
+        let again = tallies.hop(Side::Egress, "dubbo", "demo.Echo", Some(&endpoint));
         again.count(now);
         again.fail();
         let hops = tallies.view(now).hops;

@@ -26,7 +26,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-use crate::admin::Client;
+use crate::admin::{Client, Filter};
 use crate::config::{Address, Overrides, RegistryUrl, Span};
 use crate::{Config, Plugins};
 
@@ -70,6 +70,8 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// Who calls whom: applications, services, instances, calls, errors; also as a graph
     Topology(topology::TopologyArgs),
@@ -177,6 +179,35 @@ struct RunArgs {
     take_over: bool,
 }
 
+/// Which services are shown.
+#[derive(Debug, Args)]
+struct PageArgs {
+    /// Only services with this text in their name
+    #[arg(long, value_name = "TEXT")]
+    service: Option<String>,
+    /// Only what this application has to do with
+    #[arg(long, value_name = "NAME")]
+    application: Option<String>,
+    /// At most so many services
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<usize>,
+    /// Leave so many out first: the next page
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    offset: usize,
+}
+
+impl From<PageArgs> for Filter {
+    fn from(args: PageArgs) -> Self {
+        Self {
+            service: args.service,
+            application: args.application,
+            limit: args.limit,
+            offset: args.offset,
+            all: false,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct AdminArgs {
     /// Admin address of the running proxy; default: admin.listen of $REMORA_CONFIG, else 127.0.0.1:15020
@@ -256,7 +287,10 @@ pub fn main(plugins: Plugins) -> ExitCode {
         },
         Command::Demo => block_on(async { Ok(crate::demo::run(&plugins).await?) }),
         Command::Registry { listen, data_dir } => block_on(registry::serve(listen, data_dir)),
-        Command::Status { admin, json } => admin.client().and_then(|client| block_on(status::status(client, json))),
+        Command::Status { admin, json, page } => {
+            let client = admin.client();
+            client.and_then(|client| block_on(status::status(client, json, page.into())))
+        }
         Command::Topology(args) => block_on(topology::topology(args)),
         Command::Wait { admin, timeout, gone } => admin.client().and_then(|client| match gone {
             true => block_on(ask::wait_gone(client, timeout.0)),

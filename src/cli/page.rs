@@ -11,6 +11,8 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
+/// Rows of one table: more are for a program.
+const MAX_ROWS: usize = 500;
 /// Longer cells are cut in the middle: the ends tell addresses and classes apart.
 const MAX_CELL: usize = 64;
 
@@ -27,9 +29,13 @@ impl Page {
 
     /// Columns as wide as their widest cell; nothing at all without rows.
     pub(super) fn table(&mut self, title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-        let rows: Vec<Vec<String>> = rows
+        let mut rows = rows;
+        let shown = rows.by_ref().take(MAX_ROWS);
+        let shown: Vec<Vec<String>> = shown
             .map(|row| row.into_iter().map(|cell| cut(&cell)).collect())
             .collect();
+        let left_out = rows.count();
+        let rows = shown;
         if rows.is_empty() {
             return;
         }
@@ -44,6 +50,11 @@ impl Page {
         for row in std::iter::once(&head).chain(&rows) {
             let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
             self.line(format!("  {}", cells.collect::<Vec<_>>().join("  ")));
+        }
+        if left_out > 0 {
+            self.line(format!(
+                "  and {left_out} more (--json has all; --service and --application choose)"
+            ));
         }
     }
 }
@@ -61,6 +72,13 @@ fn cut(cell: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_table_ends_and_says_how_much_it_leaves_out() {
+        let mut page = Page::default();
+        page.table("Many", &["n"], (0..MAX_ROWS + 3).map(|n| vec![n.to_string()]));
+        assert!(page.text.contains("  499\n  and 3 more"), "{}", page.text);
+    }
 
     #[test]
     fn long_cells_are_cut_and_hold_no_control_characters() {

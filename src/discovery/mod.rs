@@ -39,6 +39,7 @@ mod probe;
 mod publish;
 pub mod route_table;
 mod routes;
+mod services;
 mod snapshot;
 mod sofa;
 mod status;
@@ -59,6 +60,9 @@ pub use ingress_ports::IngressRow;
 pub use metadata::{MetadataCall, MetadataError};
 pub use policy::{Config as TakeoverConfig, Mode, RuleUse};
 pub use probe::{Knock, Probe};
+pub use services::{
+    FollowedView, FollowerView, PublishedView, RealView, ServiceQuery, ServiceRule, ServiceView, ServicesView,
+};
 pub use status::{
     ApplicationFacts, CatalogView, EgressView, LeaseView, ListView, ProviderView, PublicationView, RegistryView,
     RuleView, UnresolvedView, WithdrawalView,

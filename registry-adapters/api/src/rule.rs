@@ -13,6 +13,8 @@ pub enum RuleKind {
     Script,
     /// A configurator (override) that matches addresses.
     Configurator,
+    /// A mesh rule (`MESHAPPRULE`).
+    Mesh,
 }
 
 impl RuleKind {
@@ -23,11 +25,12 @@ impl RuleKind {
             Self::Tag => "tag",
             Self::Script => "script",
             Self::Configurator => "configurator",
+            Self::Mesh => "mesh",
         }
     }
 }
 
-/// A rule that was kept from an application and is not applied by Remora either.
+/// A rule that was kept from an application, or means nothing to it, and is not applied by Remora either.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnappliedRule {
     /// What kind.

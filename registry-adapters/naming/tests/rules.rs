@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use remora_naming::dubbo_url::encode_component;
-use remora_naming::rules::{in_child, in_config};
+use remora_naming::rules::{in_child, in_config, in_mesh, subject};
 use remora_registry::RuleKind;
 use serde_json::Value;
 
@@ -190,4 +190,40 @@ fn what_cannot_be_read_is_kept_whole_and_quickly() {
         assert_eq!(shown["enabled"], false);
     }
     assert!(in_config("/c/a.B.condition-router", &[0xff, 0xfe, 0x00]).is_some());
+}
+
+#[test]
+fn a_mesh_rule_is_reported_only_if_it_tells_providers_apart() {
+    let path = "/dubbo/config/dubbo/shop.MESHAPPRULE";
+    let rule = "kind: DestinationRule\nspec: { subsets: [{ name: gray, labels: { env: gray } }] }";
+    assert_eq!(in_mesh(path, rule.as_bytes()).unwrap().kind, RuleKind::Mesh);
+    assert_eq!(in_mesh(path, b"kind: VirtualService"), None);
+    assert_eq!(in_mesh("/dubbo/config/dubbo/shop.tag-router", rule.as_bytes()), None);
+}
+
+#[test]
+fn the_place_of_a_rule_tells_what_it_is_about() {
+    for (place, about) in [
+        (
+            "/dubbo/demo.Echo/configurators/override%3A%2F%2F10.0.0.5",
+            "service demo.Echo",
+        ),
+        ("/dubbo/*/routers/condition%3A%2F%2F0.0.0.0", "everything"),
+        (
+            "/dubbo/config/dubbo/demo.Echo:1.0.0:blue.condition-router",
+            "service blue/demo.Echo:1.0.0",
+        ),
+        ("/dubbo/config/dubbo/demo.Echo::.configurators", "service demo.Echo"),
+        ("/dubbo/config/dubbo/demo.Echo.condition-router", "service demo.Echo"),
+        ("/dubbo/config/dubbo/shop.configurators", "application shop"),
+        ("/dubbo/config/dubbo/my.shop.tag-router", "application my.shop"),
+        ("/dubbo/config/dubbo/shop.MESHAPPRULE", "application shop"),
+        (
+            "demo.Echo:1.0@DEFAULT#@#DEFAULT_INSTANCE_ID#@#SOFA.CONFIG",
+            "service demo.Echo:1.0",
+        ),
+        ("", "application "),
+    ] {
+        assert_eq!(subject(place), about, "{place}");
+    }
 }

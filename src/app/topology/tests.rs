@@ -74,6 +74,7 @@ fn hop(port: u16, calls: u64, failed: u64) -> HopView {
         protocol: "dubbo",
         service: "demo.Echo:1.0.0".to_owned(),
         addr: Some((host, port).into()),
+        endpoint: Some(endpoint(host, port, false)),
         calls,
         failed,
         idle_ms: Some(1000),
@@ -112,7 +113,7 @@ fn callers_and_instances_of_all_workers_meet_at_their_service() {
     let expected = [
         ("remora", "dubbo 3.3.6", 4, 0),
         ("direct", "dubbo 3.3.6", 2, 1),
-        ("gone", "", 1, 1),
+        ("gone", "dubbo 3.3.6", 1, 1),
     ];
     assert_eq!(ways, expected);
 }

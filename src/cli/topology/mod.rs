@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::AdminArgs;
+use super::{AdminArgs, PageArgs};
 use crate::admin::{Client, Filter, TopologyView};
 use crate::config::Address;
 
@@ -29,39 +29,10 @@ pub(super) struct TopologyArgs {
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
-    filter: FilterArgs,
-}
-
-/// Which services are shown.
-#[derive(Debug, Args)]
-pub(super) struct FilterArgs {
-    /// Only services with this text in their key
-    #[arg(long, value_name = "TEXT")]
-    service: Option<String>,
-    /// Only what this application has to do with
-    #[arg(long, value_name = "NAME")]
-    application: Option<String>,
-    /// At most so many services
-    #[arg(long, value_name = "NUMBER")]
-    limit: Option<usize>,
-    /// Leave so many out first: the next page
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    offset: usize,
+    page: PageArgs,
     /// Also what was never called
     #[arg(long)]
     all: bool,
-}
-
-impl From<FilterArgs> for Filter {
-    fn from(args: FilterArgs) -> Self {
-        Self {
-            service: args.service,
-            application: args.application,
-            limit: args.limit,
-            offset: args.offset,
-            all: args.all,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -90,7 +61,10 @@ struct Remora {
 }
 
 pub(super) async fn topology(args: TopologyArgs) -> anyhow::Result<()> {
-    let filter = Filter::from(args.filter);
+    let filter = Filter {
+        all: args.all,
+        ..args.page.into()
+    };
     let mut topology = Topology::default();
     for file in &args.from {
         topology.remoras.extend(read(file)?.remoras);

@@ -24,6 +24,7 @@ mod applications;
 mod kept;
 mod outage;
 mod policy;
+mod services;
 
 struct House {
     catalog: Arc<Catalog>,

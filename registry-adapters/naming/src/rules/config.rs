@@ -5,7 +5,7 @@ use remora_registry::{RuleKind, UnappliedRule};
 use serde_json::{Value, json};
 
 use super::url::is_any_host;
-use super::{IS_SCRIPT, NAMES_ADDRESSES, NAMES_PROVIDERS, UNREADABLE, condition, unapplied, url};
+use super::{IS_SCRIPT, NAMES_ADDRESSES, NAMES_PROVIDERS, TELLS_APART, UNREADABLE, condition, unapplied, url};
 use crate::dubbo_url;
 
 /// Looks for parts that name provider hosts in the document at `path` (its last part says what kind it is).
@@ -35,6 +35,7 @@ pub fn in_config(path: &str, data: &[u8]) -> Option<(Vec<UnappliedRule>, Vec<u8>
             true
         }
         RuleKind::Configurator => strip_configurators(&mut document, path, &mut kept),
+        RuleKind::Mesh => false,
     };
     if kept.is_empty() {
         return None;
@@ -44,6 +45,13 @@ pub fn in_config(path: &str, data: &[u8]) -> Option<(Vec<UnappliedRule>, Vec<u8>
         false => document.to_string().into_bytes(),
     };
     Some((kept, shown))
+}
+
+/// A mesh rule that tells subsets of providers apart: it is shown as it is, and cannot work on one entry for all of them.
+pub fn in_mesh(path: &str, data: &[u8]) -> Option<UnappliedRule> {
+    let text = String::from_utf8_lossy(data);
+    let has_subsets = path.ends_with(".MESHAPPRULE") && text.contains("subset");
+    has_subsets.then(|| unapplied(RuleKind::Mesh, path, text.trim(), TELLS_APART))
 }
 
 fn kind_of(path: &str) -> Option<RuleKind> {
@@ -212,6 +220,8 @@ fn switched_off(kind: RuleKind, document: &Value) -> Vec<u8> {
             off["script"] = Value::from("(function route(invokers) { return invokers; }(invokers));");
         }
         RuleKind::Configurator => off["configs"] = json!([]),
+        // Never kept.
+        RuleKind::Mesh => {}
     }
     off.to_string().into_bytes()
 }

@@ -144,7 +144,8 @@ impl Door {
                 Some(Reply::Data { data, stat })
             }
             None => {
-                self.report(path, Vec::new());
+                let mesh = data.as_deref().and_then(|data| rules::in_mesh(path, data));
+                self.report(path, mesh.into_iter().collect());
                 Some(Reply::Data { data, stat })
             }
         }

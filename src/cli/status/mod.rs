@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `remora status`: what the admin pages say, in columns that fit a terminal.
 
+mod services;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::page::{Page, span};
-use crate::admin::{CallsView, CatalogView, Client, ConnectionsView, PublishedView};
+use crate::admin::{
+    CallsView, CatalogView, Client, ConnectionsView, Filter, PublishedView, ServicesView, TakeoverView,
+};
 use crate::lifecycle::ReadinessReport;
 
 /// All that `--json` prints.
@@ -15,14 +19,28 @@ struct Status {
     readiness: ReadinessReport,
     catalog: CatalogView,
     connections: ConnectionsView,
+    #[serde(default)]
+    takeover: TakeoverView,
+    #[serde(default)]
+    services: ServicesView,
 }
 
-pub(super) async fn status(client: Client, json: bool) -> anyhow::Result<()> {
-    let status = Status {
+pub(super) async fn status(client: Client, json: bool, mut filter: Filter) -> anyhow::Result<()> {
+    if !json {
+        filter.limit.get_or_insert(SERVICES_SHOWN);
+    }
+    let page = match filter.query().as_str() {
+        "" => "/services".to_owned(),
+        query => format!("/services?{query}"),
+    };
+    let mut status = Status {
         readiness: client.json("/readyz").await?,
         catalog: client.json("/catalog").await?,
         connections: client.json("/connections").await?,
+        takeover: client.json_if_there("/takeover").await?,
+        services: client.json_if_there(&page).await?,
     };
+    narrow(&mut status.catalog, &filter);
     match json {
         true => super::print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?,
         false => super::print(&text(&status))?,
@@ -30,9 +48,26 @@ pub(super) async fn status(client: Client, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Leaves what was asked for.
+fn narrow(catalog: &mut CatalogView, filter: &Filter) {
+    catalog.leases.retain(|lease| {
+        filter.has_application(std::iter::once(&*lease.application))
+            && (filter.service.is_none() || lease.publishes.iter().any(|p| filter.has_service(&p.service)))
+    });
+    catalog.lists.retain(|list| {
+        filter.has_service(&list.name)
+            && filter.has_application(list.followers.iter().map(String::as_str).chain([&*list.name]))
+    });
+    catalog.routes.retain(|route| {
+        let provides = route.instances.iter().map(|instance| &*instance.application);
+        filter.has_service(&route.service) && filter.has_application(provides)
+    });
+}
+
 fn text(status: &Status) -> String {
     let mut out = Page::default();
     head(status, &mut out);
+    services::services(&status.services, &mut out);
     applications(&status.catalog, &mut out);
     routes(&status.catalog, &mut out);
     connections(&status.connections, &mut out);
@@ -67,6 +102,7 @@ fn head(status: &Status, out: &mut Page) {
             keys("problems", &reload.problems),
         ));
     }
+    services::takeover(&status.takeover, now_s(), out);
     let rows = status.catalog.registries.iter().flat_map(|r| {
         let state = match r.cause.is_empty() {
             true => format!("{} for {}", r.state, span(r.for_s)),
@@ -80,6 +116,9 @@ fn head(status: &Status, out: &mut Page) {
     });
     out.table("Registries", &["name", "registry", "doors", "state"], rows);
 }
+
+/// Services of a page for a terminal, unless more are asked for.
+const SERVICES_SHOWN: usize = 100;
 
 fn now_s() -> u64 {
     SystemTime::now()
@@ -222,10 +261,10 @@ fn oddities(catalog: &CatalogView, out: &mut Page) {
     let rows = catalog
         .rules_not_applied
         .iter()
-        .map(|r| vec![r.kind.clone(), r.place.clone(), r.why.clone()]);
+        .map(|r| vec![r.about.clone(), r.kind.clone(), r.text.clone(), r.consequence.clone()]);
     out.table(
-        "Rules NOT APPLIED (kept from the applications)",
-        &["kind", "place", "why"],
+        "Rules NOT APPLIED (by Remora, nor by the applications)",
+        &["about", "kind", "says", "so"],
         rows,
     );
     let odd = |o: &crate::admin::OddView| vec![o.list.clone(), o.entry.clone(), o.why.clone()];
@@ -304,7 +343,9 @@ mod tests {
                     kind: "tag".to_owned(),
                     place: "/dubbo/config/dubbo/shop.tag-router".to_owned(),
                     why: "names hosts".to_owned(),
-                    text: String::new(),
+                    text: "tags: gray".to_owned(),
+                    about: "application shop".to_owned(),
+                    consequence: "calls with its tags go anywhere".to_owned(),
                 }],
                 ..CatalogView::default()
             },
@@ -320,6 +361,8 @@ mod tests {
                 }],
                 ..ConnectionsView::default()
             },
+            takeover: TakeoverView::default(),
+            services: ServicesView::default(),
         };
         let text = text(&status);
         for expected in [
@@ -330,6 +373,7 @@ mod tests {
             "c.D        nobody",
             "egress  dubbo     43     2       timeout 2",
             "Rules NOT APPLIED",
+            "application shop  tag   tags: gray  calls with its tags go anywhere",
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }
