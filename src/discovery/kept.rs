@@ -59,6 +59,10 @@ struct Place {
 struct Entry {
     /// Those who want something here; the last one gets it.
     wishes: Vec<(u64, Arc<Instance>)>,
+    /// It leads to an ingress of ours.
+    leads_here: bool,
+    /// What goes once this stands. Never dropped under the lock.
+    former: Vec<Hold>,
     wanted: watch::Sender<Option<Arc<Instance>>>,
     state: KeptState,
     since: SystemTime,
@@ -116,6 +120,26 @@ impl Hold {
         let entry = table.places.get(&self.place)?;
         Some((entry.state, entry.error.clone()))
     }
+
+    /// The registry has it as it is wanted, or never will.
+    pub(super) fn is_settled(&self) -> bool {
+        let state = self.state().map(|(state, _)| state);
+        state.is_none_or(|state| matches!(state, KeptState::Published | KeptState::Refused))
+    }
+
+    /// Lets `former` go once this one stands in its place, so that whoever reads the registry always finds one of them; or with
+    /// this one, whichever is first.
+    pub(super) fn succeed(&self, former: Self) {
+        let mut table = self.kept.table();
+        let entry = table.places.get_mut(&self.place);
+        match entry.filter(|entry| entry.state == KeptState::Waiting && former.place != self.place) {
+            Some(entry) => entry.former.push(former),
+            None => {
+                drop(table);
+                drop(former);
+            }
+        }
+    }
 }
 
 impl Drop for Hold {
@@ -172,6 +196,7 @@ impl Kept {
                 .places
                 .entry(place.clone())
                 .or_insert_with(|| self.start(place.clone()));
+            entry.leads_here = shown.app_port().is_some();
             entry.wishes.push((holder, Arc::new(shown)));
             entry.tell();
             self.count(&table);
@@ -186,11 +211,22 @@ impl Kept {
 
     fn release(&self, place: &Place, holder: u64) {
         let mut table = self.table();
+        let mut former = Vec::new();
         if let Some(entry) = table.places.get_mut(place) {
             entry.wishes.retain(|(other, _)| *other != holder);
+            if entry.wishes.is_empty() {
+                former = std::mem::take(&mut entry.former);
+            }
             entry.tell();
         }
         self.count(&table);
+        drop(table);
+        drop(former);
+    }
+
+    /// How much leads to an ingress of ours, what is still to be withdrawn included.
+    pub(super) fn leading(&self) -> usize {
+        self.table().places.values().filter(|entry| entry.leads_here).count()
     }
 
     /// Withdraws everything, and returns when that is done, the registry is away, or `limit` has passed, with how many were
@@ -201,15 +237,18 @@ impl Kept {
             .into_iter()
             .filter(|(state, _)| *state == KeptState::Published);
         let published: usize = published.map(|(_, n)| n).sum();
+        let mut former = Vec::new();
         {
             let mut table = self.table();
             table.is_closing = true;
             for entry in table.places.values_mut() {
+                former.append(&mut entry.former);
                 entry.wishes.clear();
                 entry.tell();
             }
             self.count(&table);
         }
+        drop(former);
         let mut in_use = self.in_use.subscribe();
         let mut state = self.registry.state();
         tokio::select! {
@@ -257,6 +296,8 @@ impl Kept {
         self.tasks.spawn_on(keeper.run(), &self.runtime);
         Entry {
             wishes: Vec::new(),
+            leads_here: false,
+            former: Vec::new(),
             wanted,
             state: KeptState::Waiting,
             since: SystemTime::now(),

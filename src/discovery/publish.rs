@@ -74,15 +74,18 @@ impl Catalog {
         };
         let (outward, shown, outcome) = match assigned {
             Ok(_) if !decision.taken => {
-                let (outward, shown, _) = self.unchanged(instance)?;
+                let host = takeover::own_host(&self.setup, published_addresses, instance);
+                let (outward, mut shown, _) = unchanged(instance, host)?;
+                // Read from where it goes to, it goes there letter for letter.
+                shown.raw = Arc::clone(&instance.raw);
                 (outward, shown, decision.why.label())
             }
             Ok(outward) => {
                 let shown = takeover::shown_outward(instance, &outward)?;
                 (outward, shown, "taken_over")
             }
-            Err(PublishError::Protocol { .. }) => self.unchanged(instance)?,
-            Err(PublishError::AlreadyTakenOver { .. }) if is_marked => self.unchanged(instance)?,
+            Err(PublishError::Protocol { .. }) => self.left(instance)?,
+            Err(PublishError::AlreadyTakenOver { .. }) if is_marked => self.left(instance)?,
             Err(PublishError::AlreadyTakenOver { port, .. }) => return Err(PublishError::OwnPort { port }),
             Err(error) => return Err(error),
         };
@@ -93,24 +96,11 @@ impl Catalog {
     }
 
     /// What no hop of ours can carry: it stands in the registry where the application listens.
-    fn unchanged(&self, instance: &Instance) -> Result<(Outward, Instance, &'static str), PublishError> {
-        let host = takeover::published_host(&self.setup, published_addresses, instance);
-        if instance.port == 0 {
-            return Err(PublishError::NotKept {
-                cause: "the application published no port".into(),
-            });
-        }
-        let mut shown = instance.clone();
-        shown.host = host.as_str().into();
-        if instance.key.is_some() {
-            (shown.id, shown.raw) = ("".into(), "".into());
-        }
-        let outward = Outward {
-            host,
-            port: instance.port,
-            app_port: instance.port,
-        };
-        Ok((outward, shown, "kept_unchanged"))
+    fn left(&self, instance: &Instance) -> Result<(Outward, Instance, &'static str), PublishError> {
+        unchanged(
+            instance,
+            takeover::published_host(&self.setup, published_addresses, instance),
+        )
     }
 
     fn take_over(&self, lease: LeaseId, target: &Target, instance: &Instance) -> Result<Outward, PublishError> {
@@ -237,7 +227,11 @@ impl Catalog {
             .publications
             .get(&place)
             .map_or(decision.taken, |former| former.leads_here);
-        let former = held.publications.insert(
+        let mut former = held.publications.remove(&place);
+        if let (Some(hold), Some(former)) = (&hold, former.as_mut().and_then(|former| former.hold.take())) {
+            hold.succeed(former);
+        }
+        held.publications.insert(
             place,
             Publication {
                 what: what.clone(),
@@ -278,4 +272,24 @@ impl Catalog {
             self.wake.outbox.notify_one();
         }
     }
+}
+
+/// An instance where its application listens, on `host`.
+fn unchanged(instance: &Instance, host: String) -> Result<(Outward, Instance, &'static str), PublishError> {
+    if instance.port == 0 {
+        return Err(PublishError::NotKept {
+            cause: "the application published no port".into(),
+        });
+    }
+    let mut shown = instance.clone();
+    shown.host = host.as_str().into();
+    if instance.key.is_some() {
+        (shown.id, shown.raw) = ("".into(), "".into());
+    }
+    let outward = Outward {
+        host,
+        port: instance.port,
+        app_port: instance.port,
+    };
+    Ok((outward, shown, "kept_unchanged"))
 }

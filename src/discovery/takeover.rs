@@ -98,6 +98,14 @@ pub(super) fn published_host(
     }
 }
 
+/// The host of an instance that is left as it is: its own, unless nobody else can dial that.
+pub(super) fn own_host(setup: &Setup, own_addresses: impl FnOnce() -> Vec<IpAddr>, instance: &Instance) -> String {
+    match is_nowhere(&instance.host) {
+        true => published_host(setup, own_addresses, instance),
+        false => instance.host.to_string(),
+    }
+}
+
 /// An instance at our ingress, as an adapter publishes it on Remora's own session: marked, its name to be made anew.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from . import build, cells_calls, cells_dubbod, cells_faults, cells_mesh, cells_outage, cells_preflight, cells_security, cells_sofa, cells_sofa_faults, cells_topology, cells_way, reliability
+from . import build, cells_calls, cells_dubbod, cells_faults, cells_mesh, cells_outage, cells_preflight, cells_security, cells_sofa, cells_sofa_faults, cells_sofa_way, cells_topology, cells_way, reliability
 from .net import Network
 from .parts import ROOT
 from .procs import Failed
@@ -38,7 +38,7 @@ NEED_NAMESPACES = ("sofa", "mesh/", "dubbod/", "topology/", "security/")
 
 
 def chosen(settings, patterns):
-    cells = [cell for part in (cells_calls, cells_faults, cells_outage, cells_sofa, cells_sofa_faults, cells_mesh, cells_dubbod, cells_topology, cells_security, cells_way, cells_preflight) for cell in part.cells(settings)]
+    cells = [cell for part in (cells_calls, cells_faults, cells_outage, cells_sofa, cells_sofa_faults, cells_sofa_way, cells_mesh, cells_dubbod, cells_topology, cells_security, cells_way, cells_preflight) for cell in part.cells(settings)]
     if patterns:
         cells = [c for c in cells if any(fnmatch.fnmatch(c[0], p) or p in c[0] for p in patterns)]
     return cells

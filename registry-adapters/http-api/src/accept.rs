@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use remora_naming::sofa;
 use remora_registry::peers::User;
-use remora_registry::{Instance, Snapshot, Target};
+use remora_registry::{Instance, LeaseId, Snapshot, Target};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -194,8 +194,8 @@ impl Book {
         Ok(self.tell(table, is_changed))
     }
 
-    /// An application follows a service: the list, and the generation to be kept.
-    pub(crate) fn subscribe(&self, caller: &Caller, target: &Target) -> Result<(List, u64), Refused> {
+    /// An application follows a service: its lease, the list, and the generation to be kept.
+    pub(crate) fn subscribe(&self, caller: &Caller, target: &Target) -> Result<(LeaseId, List, u64), Refused> {
         if let Some(cause) = self.discovery.cannot_hold(target) {
             return Err(Refused::Registry { cause });
         }
@@ -213,7 +213,7 @@ impl Book {
         }
         let lease = self.lease(&mut table, caller.place);
         let list = self.discovery.follow(lease, target);
-        Ok((list, self.tell(table, true)))
+        Ok((lease, list, self.tell(table, true)))
     }
 
     /// One wish for a service less. Idempotent.

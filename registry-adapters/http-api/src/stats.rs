@@ -106,6 +106,8 @@ pub struct Stats {
     pub unsubscribes: AtomicU64,
     /// Heartbeats.
     pub heartbeats: AtomicU64,
+    /// Regular looks at all ports that are over, with what they led to.
+    pub(crate) looks: AtomicU64,
     /// Looks at a published application's port that found it closed.
     pub probes_failed: AtomicU64,
     /// Registrations withdrawn because their port was closed.

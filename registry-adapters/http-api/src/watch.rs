@@ -57,6 +57,9 @@ impl Watch {
                 let called = self.called(book).await;
                 book.forget_the_gone(called.as_ref(), self.is_egress_shared);
             }
+            if is_regular {
+                Stats::count(&book.stats.looks);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::{Kept, KeptState, Place};
+use super::{Hold, Kept, KeptState, Place};
 use crate::metrics::discovery::OutcomeLabel;
 
 /// Keeps one place as it is wanted.
@@ -185,12 +185,32 @@ impl Keeper {
 
     /// Shows how far `instance` is, if it is still the one that is wanted.
     fn turn(&self, instance: &Arc<Instance>, state: KeptState, error: Option<Arc<str>>) {
+        let mut former = Vec::new();
         let mut table = self.kept.table();
         if let Some(entry) = table.places.get_mut(&self.place)
             && entry.wishes.last().is_some_and(|(_, wanted)| wanted == instance)
         {
+            if state == KeptState::Published {
+                former = std::mem::take(&mut entry.former);
+            }
             entry.turn(state, error);
         }
+        drop(table);
+        self.release_later(former);
+    }
+
+    /// Both stand for a while: consumers of SOFARegistry are told of several changes at once, and a SOFARPC consumer that finds no
+    /// address of its last list in the next one fails calls until it has connected.
+    fn release_later(&self, former: Vec<Hold>) {
+        if former.is_empty() {
+            return;
+        }
+        let end = self.kept.end.clone();
+        let releasing = async move {
+            let _ = end.run_until_cancelled(sleep(BOTH_FOR)).await;
+            drop(former);
+        };
+        self.kept.tasks.spawn_on(releasing, &self.kept.runtime);
     }
 
     /// Shows why something waits. What stands goes on standing while its successor waits.
@@ -236,5 +256,7 @@ fn pause_after(failures: u32) -> Duration {
 const MAX_ASKED: usize = 4;
 /// Longer than any adapter's own limit.
 pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longer than SOFARegistry holds changes back (0.5 to 1.5 s).
+const BOTH_FOR: Duration = Duration::from_secs(2);
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(30);

@@ -366,3 +366,86 @@ async fn no_answer_is_a_failure_and_is_tried_again() {
     later().await;
     assert_eq!(one.state(), Some((KeptState::Published, None)));
 }
+
+fn hold_at(kept: &Arc<Kept>, port: u16, weight: &str) -> Hold {
+    let instance = provider("10.0.0.5", port, &format!("weight={weight}"));
+    kept.hold(&echo(), Instance::clone(&instance)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_moves_to_another_place_stands_there_before_the_former_one_goes() {
+    let ledger = Ledger::new();
+    let kept = ledger.kept();
+    let ingress = hold(&kept, "1");
+    settle().await;
+    ledger.fails_with([refused()]);
+    let own = hold_at(&kept, 20880, "2");
+    own.succeed(ingress);
+    settle().await;
+    assert_eq!(
+        ledger.standing(),
+        [(20881, "1".into())],
+        "its successor was refused once"
+    );
+    later().await;
+    assert_eq!(ledger.standing(), [(20880, "2".into())]);
+    assert_eq!(ledger.asked(), ["publish 1", "publish 2", "publish 2", "withdraw 1"]);
+    assert_eq!(kept.rows().len(), 1);
+
+    ledger.go_down();
+    let back = hold(&kept, "3");
+    back.succeed(own);
+    later().await;
+    assert!(ledger.asked().is_empty());
+    ledger.come_up();
+    settle().await;
+    assert_eq!(ledger.asked(), ["publish 3"], "consumers are to see both");
+    later().await;
+    assert_eq!(ledger.asked(), ["withdraw 2"]);
+    drop(back);
+    settle().await;
+    assert!(ledger.standing().is_empty() && kept.rows().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_moves_there_and_back_before_the_registry_has_heard_stays_where_it_was() {
+    let ledger = Ledger::new();
+    let kept = ledger.kept();
+    let first = hold(&kept, "1");
+    settle().await;
+    ledger.answers.send_replace(false);
+    let there = hold_at(&kept, 20880, "1");
+    there.succeed(first);
+    settle().await;
+    let back = hold(&kept, "1");
+    back.succeed(there);
+    settle().await;
+    ledger.answers.send_replace(true);
+    later().await;
+    assert_eq!(ledger.standing(), [(20881, "1".into())]);
+    assert_eq!(kept.rows().len(), 1);
+    assert_eq!(back.state(), Some((KeptState::Published, None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_on_its_way_to_another_place_leaves_nothing() {
+    let ledger = Ledger::new();
+    let kept = ledger.kept();
+    let first = hold(&kept, "1");
+    settle().await;
+    ledger.fails_with([refused()]);
+    let there = hold_at(&kept, 20880, "2");
+    there.succeed(first);
+    settle().await;
+    drop(there);
+    later().await;
+    assert!(ledger.standing().is_empty() && kept.rows().is_empty());
+    let again = hold(&kept, "1");
+    settle().await;
+    ledger.fails_with([refused()]);
+    let there = hold_at(&kept, 20880, "2");
+    there.succeed(again);
+    settle().await;
+    kept.withdraw_all(Duration::from_secs(3)).await;
+    assert_eq!(ledger.standing(), []);
+}

@@ -172,12 +172,17 @@ impl Catalog {
 fn unsettled(state: &State) -> usize {
     let publications = state.leases.iter().flat_map(|(_, held)| held.publications.values());
     publications
-        .filter(|known| known.leads_here != known.decision.taken)
+        .filter(|known| match &known.hold {
+            Some(hold) => !hold.is_settled(),
+            None => known.leads_here != known.decision.taken,
+        })
         .count()
 }
 
-/// Publications that lead here in a registry.
+/// Publications that lead here in a registry; of those that Remora keeps there, what still stands.
 pub(in crate::discovery) fn leading(state: &State) -> usize {
     let publications = state.leases.iter().flat_map(|(_, held)| held.publications.values());
-    publications.filter(|publication| publication.leads_here).count()
+    let sessions = publications.filter(|publication| publication.kept.is_none() && publication.leads_here);
+    let kept: usize = state.links.iter().map(|link| link.kept.leading()).sum();
+    sessions.count() + kept
 }

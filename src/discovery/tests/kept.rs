@@ -2,6 +2,7 @@
 //! Publications of applications that hold no session at the registry.
 
 use super::*;
+use crate::discovery::policy::{Config, Mode};
 
 /// `address weight marker` of what stands in the registry.
 fn standing(house: &House) -> Vec<String> {
@@ -134,4 +135,52 @@ async fn an_application_leaves_with_the_last_that_it_publishes_at_a_port() {
     house.desk.publish_kept(lease.id(), &target(&two), &two).unwrap();
     turn().await;
     assert_eq!(house.left(), [(outward.port, false)]);
+}
+
+/// As long as two addresses of one publication stand.
+async fn a_while() {
+    turn().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    turn().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_goes_back_to_the_applications_own_address_and_forward_again() {
+    let house = open(Scripted::up(), None, Some("10.0.0.9".parse().unwrap()));
+    let lease = house.lease("provider");
+    let own = provider("10.0.0.5", 20880, "weight=7");
+    let outward = house.desk.publish_kept(lease.id(), &echo(), &own).unwrap();
+    turn().await;
+    let taken = format!("dubbo://10.0.0.9:{} 7 20880", outward.port);
+    assert_eq!(standing(&house), std::slice::from_ref(&taken));
+    assert_eq!(house.catalog.policy_view().leads_here, 1);
+    let given_back = |house: &House| {
+        let all = house.registry.standing();
+        assert_eq!(all.len(), 1, "{all:?}");
+        let mut bare = Instance::clone(&own);
+        bare.id = "".into();
+        assert_eq!(all[0].1, bare, "as the application said it");
+        assert_eq!(house.catalog.policy_view().leads_here, 0);
+    };
+    house.catalog.set_takeover(Mode::Observe, Config::default());
+    turn().await;
+    assert_eq!(house.registry.standing().len(), 2, "both for a while");
+    assert_eq!(house.catalog.policy_view().leads_here, 1);
+    a_while().await;
+    given_back(&house);
+    house.catalog.set_takeover(Mode::Takeover, Config::default());
+    a_while().await;
+    assert_eq!(standing(&house), std::slice::from_ref(&taken));
+    assert!(house.catalog.roll_back(true).unwrap());
+    a_while().await;
+    given_back(&house);
+    let again = house.desk.publish_kept(lease.id(), &echo(), &own).unwrap();
+    assert_eq!((again.host.as_str(), again.port), ("10.0.0.5", 20880));
+    assert!(house.catalog.roll_back(false).unwrap());
+    a_while().await;
+    assert_eq!(standing(&house), [taken]);
+    drop(lease);
+    turn().await;
+    assert_eq!(standing(&house), [""; 0]);
+    assert_eq!(house.catalog.policy_view().leads_here, 0);
 }

@@ -115,7 +115,7 @@ impl DubbodApi {
 
     async fn subscribe(&self, call: &Call) -> Result<String, Refused> {
         let asked = Asked::of(&call.body)?;
-        let (mut list, generation) = self.desk.book.subscribe(&call.caller, &self.target(&asked))?;
+        let (_, mut list, generation) = self.desk.book.subscribe(&call.caller, &self.target(&asked))?;
         Stats::count(&self.desk.book.stats.subscribes);
         // The application calls the egress next, which should know where to by then.
         let known = async { timeout(FIRST_LIST_WAIT, list.wait_for(Option::is_some)).await.is_ok() };

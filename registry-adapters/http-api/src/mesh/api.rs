@@ -148,22 +148,18 @@ impl MeshApi {
                 why: why.to_owned(),
             });
         }
-        let (list, generation) = self.desk.book.subscribe(&call.caller, &service.target())?;
+        let (lease, list, generation) = self.desk.book.subscribe(&call.caller, &service.target())?;
         Stats::count(&self.desk.book.stats.subscribes);
-        let (shown, ()) = tokio::join!(self.shown(list), self.desk.kept(generation));
+        let (shown, ()) = tokio::join!(self.shown(lease, list), self.desk.kept(generation));
         let datas: Vec<String> = shown.iter().map(line::print).collect();
         Ok(json!({ "success": true, "serviceName": name, "datas": datas }).to_string())
     }
 
     /// What the application is shown of a service, once that is known; nothing if it takes too long.
-    async fn shown(&self, mut list: List) -> Vec<Instance> {
+    async fn shown(&self, lease: LeaseId, mut list: List) -> Vec<Instance> {
         match timeout(self.first_list_wait, list.wait_for(Option::is_some)).await {
             Ok(Ok(snapshot)) => match snapshot.as_ref() {
-                Some(snapshot) => self
-                    .desk
-                    .book
-                    .discovery
-                    .inward(LeaseId::NOBODY, snapshot, Client::Plain),
+                Some(snapshot) => self.desk.book.discovery.inward(lease, snapshot, Client::Plain),
                 None => Vec::new(),
             },
             // The proxy goes down, or the registry is slow: the application calls 12220 in any case.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::dubbod::{self, DubbodFacade};
 use crate::mesh::{self, MeshFacade};
 use crate::{Settings, Stats};
 
+/// Between two looks of a door.
+pub(super) const LOOK: Duration = Duration::from_millis(20);
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// What discovery holds at a moment.
@@ -216,7 +219,7 @@ pub(super) struct House {
 /// Settings with a port that the system chooses and quick looks.
 fn quick(mut settings: Settings, change: impl FnOnce(&mut Settings)) -> Settings {
     settings.listen = "127.0.0.1:0".parse().unwrap();
-    settings.probe_every = Duration::from_millis(20);
+    settings.probe_every = LOOK;
     change(&mut settings);
     settings
 }
@@ -312,6 +315,19 @@ impl House {
 
     pub(super) fn registrations(&self, state: &str) -> u64 {
         self.stats.registrations().find(|(label, _)| *label == state).unwrap().1
+    }
+
+    /// Waits until the door has looked at everything so many times from now on, each look of `LOOK`.
+    pub(super) async fn after_looks(&self, count: u64) {
+        let looks = || self.stats.looks.load(Ordering::Relaxed);
+        // The one under way may have begun before whatever happened now.
+        let enough = looks() + count + 1;
+        let looked = async {
+            while looks() < enough {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LIMIT, looked).await.expect("the door goes on looking");
     }
 
     /// Waits for a number of registrations in a state.

@@ -15,7 +15,7 @@ async fn a_publish_waits_for_the_port_and_a_closed_port_withdraws_until_it_is_op
     let house = House::mesh(dir.path(), &Scripted::new(), |_| {});
     let port = free_port().await;
     house.accepted("/services/publish", &publish(ECHO, port)).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    house.after_looks(3).await;
     assert_eq!(
         (house.registrations("waiting"), house.discovery.held().publishes),
         (1, 0)
@@ -156,7 +156,8 @@ async fn follows_of_an_application_without_any_sign_of_life_end() {
     if !cfg!(target_os = "linux") {
         return;
     }
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    // Three times as long as it would take.
+    house.after_looks(60).await;
     assert_eq!(
         house.discovery.held().followed.len(),
         1,
@@ -202,7 +203,8 @@ async fn an_opted_in_lease_ends_without_heartbeats_and_every_request_renews_it()
         .await;
     house.discovery.until("published", |h| h.published.len() == 1).await;
     for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        // 400 ms: all of them together are longer than the lease.
+        house.after_looks(20).await;
         let known = house.heartbeat("").await.json;
         assert_eq!(known["interface_list"], serde_json::json!(["demo.EchoService"]));
         assert_eq!(known["sub_interface_list"], serde_json::json!(["demo.Other:1.0"]));
@@ -247,7 +249,8 @@ async fn a_configured_lease_is_for_those_who_send_heartbeats() {
     let (_app, port) = app().await;
     house.accepted("/services/publish", &publish(ECHO, port)).await;
     house.discovery.until("published", |h| h.published.len() == 1).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Three times as long as the lease.
+    house.after_looks(50).await;
     assert_eq!(house.discovery.held().published.len(), 1, "SOFARPC sends none");
     house.heartbeat("").await;
     house.discovery.until("expired", |h| h.published.is_empty()).await;

@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use remora_naming::sofa::line;
 use remora_registry::{Client, LeaseId, Snapshot, Target};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::push::{Content, FeedId, Key, Kind};
 use super::rules;
@@ -50,6 +51,8 @@ struct Watch {
     zone: String,
     /// What is followed at discovery.
     target: Option<Target>,
+    /// Lines that it was told last.
+    told: Vec<String>,
     task: Option<AbortHandle>,
 }
 
@@ -66,10 +69,15 @@ impl Watches {
         }
     }
 
-    fn wait(&mut self, id: FeedId, mut source: Source) {
+    /// Waits for the source to change, no longer than `limit`.
+    fn wait(&mut self, id: FeedId, mut source: Source, limit: Option<Duration>) {
         if let Some(watch) = self.by_feed.get_mut(&id) {
             let task = async move {
-                let goes_on = source.changed().await;
+                let goes_on = match limit {
+                    None => source.changed().await,
+                    // What has not changed is looked at once more.
+                    Some(limit) => timeout(limit, source.changed()).await.unwrap_or(true),
+                };
                 (id, goes_on.then_some(source))
             };
             watch.task = Some(self.tasks.spawn(task));
@@ -130,6 +138,7 @@ impl Session {
                 Watch {
                     zone,
                     target,
+                    told: Vec::new(),
                     task: None,
                 },
                 source,
@@ -161,6 +170,7 @@ impl Session {
                     let watch = Watch {
                         zone: zone(base),
                         target: None,
+                        told: Vec::new(),
                         task: None,
                     };
                     self.watch(id, watch, Source::Config(relay.relay_configure(&key.subject)), now);
@@ -268,13 +278,46 @@ impl Session {
                 })
             }
         };
-        self.watches.wait(id, source);
+        let of_service = matches!(source, Source::Service(_));
+        let (content, limit) = match content {
+            Some(content) if of_service => {
+                let (content, limit) = self.over_both(id, content);
+                (Some(content), limit)
+            }
+            content => (content, None),
+        };
+        self.watches.wait(id, source, limit);
         let Some(content) = content else { return };
         if let Content::Config(_) = content {
             return self.set_config(id, content, now);
         }
         self.feeds.set(id, content, now);
         self.lists_changed(&key.subject.data_id, now);
+    }
+
+    /// SOFARPC takes the connections of its last list away before it looks at the next one: when no address is in both, calls
+    /// find none for some milliseconds (seen with 5.13.2). So it is told both for a while.
+    fn over_both(&mut self, id: FeedId, content: Content) -> (Content, Option<Duration>) {
+        let Some(watch) = self.watches.by_feed.get_mut(&id) else {
+            return (content, None);
+        };
+        let Content::List { mut zones, local_zone } = content else {
+            return (content, None);
+        };
+        let new: Vec<String> = zones.iter().flat_map(|(_, lines)| lines).cloned().collect();
+        let old = std::mem::replace(&mut watch.told, new);
+        let is_known = |line: &String| old.iter().any(|known| address(known) == address(line));
+        let mut limit = None;
+        if let Some((_, lines)) = zones.first_mut()
+            && !old.is_empty()
+            && !watch.told.iter().any(is_known)
+        {
+            lines.extend(old);
+            lines.sort_unstable();
+            watch.told.clone_from(lines);
+            limit = Some(BOTH_FOR);
+        }
+        (Content::List { zones, local_zone }, limit)
     }
 
     /// What an application is shown of a service.
@@ -349,6 +392,14 @@ fn relayed(received: &Received, zone: String) -> Content {
         local_zone: local_zones.next().unwrap_or(zone),
     }
 }
+
+/// What stands before the parameters of a line.
+fn address(line: &str) -> &str {
+    line.split('?').next().unwrap_or(line)
+}
+
+/// As long as a client takes to connect, and longer than SOFARegistry holds changes back.
+const BOTH_FOR: Duration = Duration::from_secs(2);
 
 fn zone(base: &Registration) -> String {
     let zone = base.zone.as_deref().filter(|zone| !zone.is_empty());
