@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remora_registry::survey::Survey;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::reads::Reads;
@@ -99,6 +100,7 @@ impl SurveyError {
 /// # Errors
 /// See [`SurveyError`]. A node that may not be read, or vanishes meanwhile, is no error: see `Survey::unread`.
 pub async fn survey(backend: Arc<dyn Backend>, options: Options) -> Result<Survey, SurveyError> {
+    let started = Instant::now();
     let stop = CancellationToken::new();
     let chroot = backend.chroot().to_owned();
     let client = Client::start(backend, options.session.clone(), stop.clone());
@@ -107,15 +109,21 @@ pub async fn survey(backend: Arc<dyn Backend>, options: Options) -> Result<Surve
     connected(&client, &options).await?;
     let reads = Reads::new(client.clone());
     let server = Arc::clone(client.server());
-    let read = tokio::time::timeout(options.deadline, read_all(&reads, &options, &chroot)).await;
-    let survey = match read {
-        Ok(read) => read,
-        Err(_) => Err(SurveyError::TooSlow {
+    // The session has had its part of it.
+    let left = options.deadline.saturating_sub(started.elapsed());
+    let read = match left.is_zero() {
+        true => None,
+        false => tokio::time::timeout(left, read_all(&reads, &options, &chroot))
+            .await
+            .ok(),
+    };
+    let survey = read.unwrap_or_else(|| {
+        Err(SurveyError::TooSlow {
             server,
             deadline: options.deadline,
             reads: reads.cost().reads,
-        }),
-    };
+        })
+    });
     stop.cancel();
     // An answer to the farewell is waited for, but not for long: it changes nothing here.
     let _ = tokio::time::timeout(FAREWELL, client.closed()).await;
