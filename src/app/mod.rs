@@ -252,7 +252,9 @@ impl App {
         let takeover = Arc::new(Takeover {
             catalog: Arc::clone(&catalog),
             call: Arc::clone(&call),
+            metrics: call_metrics.clone(),
             readiness: readiness.clone(),
+            last: StdMutex::default(),
         });
         let of_view = Arc::clone(&takeover);
         let views = Arc::new(Views {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The takeover policy for operators: what it does, rolled back and forward, and when Remora may be taken away.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::SharedCall;
 use crate::admin::{DecisionsView, RuleUseView, TakeoverView};
 use crate::discovery::{Catalog, RuleUse};
 use crate::lifecycle::Readiness;
+use crate::metrics::CallMetrics;
 use crate::metrics::call::Side;
 
 /// Says in `/readyz` when nothing is taken over: whoever wonders looks there.
@@ -27,7 +28,16 @@ pub(super) fn note(readiness: &Readiness, catalog: &Catalog) {
 pub(super) struct Takeover {
     pub(super) catalog: Arc<Catalog>,
     pub(super) call: SharedCall,
+    pub(super) metrics: CallMetrics,
     pub(super) readiness: Readiness,
+    pub(super) last: Mutex<LastCall>,
+}
+
+/// How many calls there were when somebody looked, and since when there were no more.
+#[derive(Default)]
+pub(super) struct LastCall {
+    calls: u64,
+    since: Option<Instant>,
 }
 
 impl Takeover {
@@ -87,12 +97,14 @@ impl Takeover {
         match &calls {
             None => wait(true, "the call path does not say who calls through here".to_owned()),
             Some(calls) => {
+                // A client may keep a connection that it has no use for, as SOFARPC's do.
+                let is_in_use = !self.is_quiet();
                 wait(
-                    calls.egress > 0,
+                    is_in_use && calls.egress > 0,
                     format!("{} connections of applications here at the egress", calls.egress),
                 );
                 wait(
-                    calls.ingress > 0,
+                    is_in_use && calls.ingress > 0,
                     format!("{} connections of consumers at the ingress", calls.ingress),
                 );
                 wait(calls.in_flight > 0, format!("{} calls in flight", calls.in_flight));
@@ -102,6 +114,19 @@ impl Takeover {
         view.applications = policy.applications;
         view.may_be_removed = view.out_of_the_way && view.applications.is_empty();
         view
+    }
+
+    /// Whether no call came through here for a while, as far as somebody looked.
+    fn is_quiet(&self) -> bool {
+        let outcomes = self.metrics.totals().into_values().flatten();
+        let calls: u64 = outcomes.map(|(_, number)| number).sum();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if last.calls != calls {
+            last.since = None;
+        }
+        last.calls = calls;
+        now.duration_since(*last.since.get_or_insert(now)) >= QUIET
     }
 
     /// Who calls through here; `None` if a worker does not answer.
@@ -138,4 +163,6 @@ fn rule(known: &RuleUse) -> RuleUseView {
     }
 }
 
+/// Then connections that are open are not in use. Applications that call less often have their registry's list for it.
+const QUIET: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
