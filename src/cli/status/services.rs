@@ -48,6 +48,10 @@ pub(super) fn takeover(view: &TakeoverView, now_s: u64, out: &mut Page) {
         for what in &view.waits_for {
             out.line(format!("    {what}"));
         }
+        if !view.applications.is_empty() {
+            let names = view.applications.join(", ");
+            out.line(format!("    start these with the registry's own address: {names}"));
+        }
     }
 }
 
@@ -236,6 +240,7 @@ mod tests {
         let mut view = TakeoverView {
             rolled_back_since: Some(1000),
             waits_for: vec!["2 calls have no reply yet".to_owned()],
+            applications: vec!["shop".to_owned()],
             ..TakeoverView::default()
         };
         let said = |view: &TakeoverView| {
@@ -248,7 +253,8 @@ mod tests {
             text.contains("ROLLED BACK 1m05s ago; before Remora may be taken away:\n    2 calls"),
             "{text}"
         );
-        (view.may_be_removed, view.waits_for) = (true, vec![]);
+        assert!(text.contains("own address: shop\n"), "{text}");
+        (view.may_be_removed, view.waits_for, view.applications) = (true, vec![], vec![]);
         assert!(said(&view).contains("Remora may be taken away\n"), "{}", said(&view));
     }
 }
