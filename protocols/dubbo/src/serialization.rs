@@ -55,7 +55,7 @@ pub(crate) fn is_read(id: u8) -> bool {
     )
 }
 
-/// As [`is_read`], by the name that providers announce.
+/// Whether bodies of a serialization are read here, by the name that providers announce.
 pub fn reads_bodies_in(name: &str) -> bool {
     (0..32).any(|id| self::name(id) == Some(name) && is_read(id))
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use remora_naming::sofa;
 use remora_registry::{Instance, PublishError};
 
 use super::super::codes::Code;
@@ -197,7 +198,10 @@ fn shared_addresses(scene: &Scene<'_>, findings: &mut Findings) {
                 instance.port,
                 &instance.path,
             );
-            seen.entry(place).or_default().push(instance);
+            // SOFARPC has an entry for each version and uniqueId of a service there, all of version 1.0.
+            if !sofa::is_protocol(&instance.protocol) {
+                seen.entry(place).or_default().push(instance);
+            }
             let application = application_of(instance);
             if !application.is_empty() && instance.port != 0 {
                 applications

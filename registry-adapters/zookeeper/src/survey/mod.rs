@@ -2,7 +2,7 @@
 //! Everything discovery cares about in a ZooKeeper, read once on a session of its own that asks and never writes.
 //!
 //! Operations sent: the greeting, credentials, `exists`, `getData`, `getChildren`, pings, the end of the session; no watch.
-//! What a path and an entry are is decided where the front door and the adapter decide it ([`Roots`], `places`,
+//! What a path and an entry are is decided where the front door and the adapter decide it (`facade::Roots`, `places`,
 //! `adapter`). Reads are pipelined, each with a deadline, the whole with another; what is kept is bounded ([`limits`]).
 //!
 //! `reads.rs` asks, `walk.rs` finds the places, `content.rs` reads what stands there, `servers.rs` asks servers about
