@@ -4,15 +4,15 @@
 //! Not here: what the frames mean (`connection.rs` downstream, `upstream/connection.rs`).
 
 pub(super) mod handover;
+mod liveness;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use remora_protocol::{DecodeError, Frame, Protocol, StreamId};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -304,17 +304,6 @@ impl Wire {
         self.last_read.get()
     }
 
-    /// Whether it is not read for now.
-    pub(super) fn is_paused(&self) -> bool {
-        self.pauses.get() > 0
-    }
-
-    /// Whether something is still being written, with progress within `limit`.
-    pub(super) fn is_writing(&self, limit: Duration, now: Instant) -> bool {
-        let is_stuck = |since: Instant| now.saturating_duration_since(since) >= limit;
-        self.queued() > 0 && !self.stalled_since.get().is_some_and(is_stuck)
-    }
-
     /// Reads nothing more from this wire until `other` has written what it has (or is closed).
     pub(super) fn pause_for(self: &Rc<Self>, other: &Rc<Self>) {
         let mut waiters = other.waiters.borrow_mut();
@@ -362,40 +351,6 @@ impl Wire {
         self.stream.take();
         self.out.borrow_mut().clear(&self.io.store);
         self.end.get().unwrap_or(reason)
-    }
-
-    /// Probes a peer that was silent for long, closes the wire if it answers no probe; call about once a second.
-    pub(super) fn keep_alive(self: &Rc<Self>, now: Instant, heartbeat: impl FnOnce() -> Option<Bytes>) {
-        let config = self.io.config();
-        let silence = now.saturating_duration_since(self.last_read.get());
-        let since_probe = now.saturating_duration_since(self.probed_at.get());
-        let probes = self.probes.get();
-        // While we do not read, silence is not the peer's fault.
-        let is_fine = self.pauses.get() > 0
-            || silence < config.heartbeat_interval.0
-            || (probes > 0 && since_probe < config.heartbeat_timeout.0);
-        if is_fine {
-            return;
-        }
-        if probes >= config.heartbeat_misses {
-            self.close(CloseReason::HeartbeatMissed);
-        } else if let Some(heartbeat) = heartbeat() {
-            self.probes.set(probes + 1);
-            self.probed_at.set(now);
-            self.send_bytes(&heartbeat);
-        }
-    }
-
-    /// Closes a wire whose peer takes nothing, or that stopped in the middle of a frame; call about once a second.
-    pub(super) fn check_stalls(&self, now: Instant) {
-        let older = |since: Option<Instant>, limit: Duration| {
-            since.is_some_and(|since| now.saturating_duration_since(since) > limit)
-        };
-        if older(self.stalled_since.get(), self.io.config().write_stall.0) {
-            self.close(CloseReason::WriteStalled);
-        } else if self.pauses.get() == 0 && older(self.mid_frame_since.get(), self.io.config().frame_stall.0) {
-            self.close(CloseReason::FrameStalled);
-        }
     }
 
     fn list(self: &Rc<Self>) {
