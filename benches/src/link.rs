@@ -59,38 +59,67 @@ impl Input {
         scratch: &mut Scratch,
         mut each: impl FnMut(Whole<'_>),
     ) -> io::Result<bool> {
-        let is_fresh = self.0.is_empty();
-        let buffer = if is_fresh {
-            scratch.0.clear();
-            &mut scratch.0
-        } else {
-            let missing = frame_len(protocol, &self.0)?.map_or(READ_MAX, |len| len - self.0.len());
-            self.0.reserve_exact(missing.min(READ_MAX));
-            &mut self.0
-        };
-        match rustix::io::read(stream, spare_capacity(buffer)) {
+        if self.long_frame(protocol)?.is_some() {
+            return self.read_long(stream, protocol, each);
+        }
+        // What is here of a short frame moves to the shared buffer, so that a read takes as much as it can: one that took only what the
+        // frame lacks would leave a piece of the next one each time, and go on so call by call.
+        scratch.0.clear();
+        scratch.0.append(&mut self.0);
+        match rustix::io::read(stream, spare_capacity(&mut scratch.0)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            Err(Errno::AGAIN | Errno::INTR) => {
+                self.0.extend_from_slice(&scratch.0);
+                return Ok(true);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let lent = lend(protocol, &scratch.0, &mut each)?;
+        self.0.extend_from_slice(&scratch.0[lent..]);
+        Ok(true)
+    }
+
+    /// Length of the frame that the bytes here begin, if it is a long one.
+    fn long_frame(&self, protocol: Protocol) -> io::Result<Option<usize>> {
+        Ok(frame_len(protocol, &self.0)?.filter(|len| *len >= LONG))
+    }
+
+    /// Reads nothing but what a long frame lacks, into the buffer that is given away with it.
+    fn read_long(
+        &mut self,
+        stream: &TcpStream,
+        protocol: Protocol,
+        mut each: impl FnMut(Whole<'_>),
+    ) -> io::Result<bool> {
+        let len = self.long_frame(protocol)?.unwrap_or_default();
+        self.0.reserve_exact(len.saturating_sub(self.0.len()).min(READ_MAX));
+        match rustix::io::read(stream, spare_capacity(&mut self.0)) {
             Ok(0) => return Ok(false),
             Ok(_) => {}
             Err(Errno::AGAIN | Errno::INTR) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
-        if !is_fresh && buffer.len() >= LONG && frame_len(protocol, buffer)? == Some(buffer.len()) {
-            each(Whole::Given(std::mem::take(buffer)));
-            return Ok(true);
-        }
-        let mut at = 0;
-        while let Some(len) = frame_len(protocol, &buffer[at..])? {
-            let Some(frame) = buffer.get(at..at + len) else { break };
-            each(Whole::Lent(frame));
-            at += len;
-        }
-        if is_fresh {
-            self.0.extend_from_slice(&scratch.0[at..]);
-        } else {
-            self.0.drain(..at);
+        // A vector may have room for more than was asked for.
+        let rest = self.0.split_off(self.0.len().min(len));
+        if self.0.len() == len {
+            each(Whole::Given(std::mem::replace(&mut self.0, rest)));
+            let lent = lend(protocol, &self.0, &mut each)?;
+            self.0.drain(..lent);
         }
         Ok(true)
     }
+}
+
+/// Gives the whole frames at the beginning to `each`, and tells how many bytes they are.
+fn lend(protocol: Protocol, bytes: &[u8], each: &mut impl FnMut(Whole<'_>)) -> io::Result<usize> {
+    let mut at = 0;
+    while let Some(len) = frame_len(protocol, &bytes[at..])? {
+        let Some(frame) = bytes.get(at..at + len) else { break };
+        each(Whole::Lent(frame));
+        at += len;
+    }
+    Ok(at)
 }
 
 fn frame_len(protocol: Protocol, input: &[u8]) -> io::Result<Option<usize>> {
@@ -197,6 +226,23 @@ mod tests {
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (far, _) = listener.accept().unwrap();
         (near, far)
+    }
+
+    #[test]
+    fn a_read_takes_what_is_there_though_a_frame_is_begun() {
+        let (near, far) = pair();
+        let frame = Mold::request(Protocol::Bolt).frame(&[b'x'; 1024]).0;
+        let (mut input, mut scratch) = (Input::default(), Scratch::default());
+        let mut read = |bytes: &[u8]| {
+            rustix::io::write(&near, bytes).unwrap();
+            let mut frames = 0;
+            input.read(&far, Protocol::Bolt, &mut scratch, |_| frames += 1).unwrap();
+            frames
+        };
+        let (begin, end) = frame.split_at(700);
+        assert_eq!(read(begin), 0);
+        assert_eq!(read(&[end, &frame, &frame, begin].concat()), 3);
+        assert_eq!(read(&[end, &frame].concat()), 2);
     }
 
     #[test]
