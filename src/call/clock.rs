@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A worker's clock: deadlines when they pass, everything else once a second, nothing without connections.
+//! A worker's clock: deadlines when they pass, instances that owe answers when they have been silent for long, everything else
+//! once a second, nothing without connections.
 //!
 //! One task, and no timer per call: what waits says by when it must be looked at, and most calls end long before.
 
@@ -49,8 +50,10 @@ pub(super) async fn run(worker: Rc<Worker>) {
     let mut tended = Instant::now();
     loop {
         let now = Instant::now();
+        let mut watch = None;
         if worker.waits() {
             expire(&worker, now);
+            watch = watch_owing(&worker, now);
         }
         if now.saturating_duration_since(tended) >= TEND_EVERY {
             tended = now;
@@ -69,8 +72,9 @@ pub(super) async fn run(worker: Rc<Worker>) {
             .iter()
             .filter_map(|(_, upstream)| upstream.next_deadline())
             .min();
-        let deadline = deadline.map(|deadline| deadline.max(now + TICK));
-        let at = deadline.unwrap_or(tended + TEND_EVERY).min(tended + TEND_EVERY);
+        let soon = [deadline, watch].into_iter().flatten().min();
+        let soon = soon.map(|at| at.max(now + TICK));
+        let at = soon.unwrap_or(tended + TEND_EVERY).min(tended + TEND_EVERY);
         clock.looks_at.set(Some(at));
         // Cancel safe: nothing is lost with either.
         tokio::select! {
@@ -96,6 +100,17 @@ fn expire(worker: &Worker, now: Instant) {
             reply::fail(worker, call, &error, now);
         }
     });
+}
+
+/// Looks whether instances have owed answers for too long; gives when to look again.
+fn watch_owing(worker: &Worker, now: Instant) -> Option<Instant> {
+    let mut next: Option<Instant> = None;
+    each(&worker.upstreams, |upstream| {
+        if let Some(at) = upstream.watch(worker, now) {
+            next = Some(next.map_or(at, |next| next.min(at)));
+        }
+    });
+    next
 }
 
 fn tend(worker: &Rc<Worker>, now: Instant) {

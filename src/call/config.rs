@@ -39,8 +39,9 @@ pub struct Config {
     /// Unanswered probes after which a connection is closed.
     pub heartbeat_misses: u32,
     /// Silence of an instance that owes an answer after which it is asked for a sign of life (a heartbeat), and gets no new
-    /// calls until it gives one; after as long again without any, it is left alone. Slow methods do no harm: heartbeats are
-    /// answered meanwhile.
+    /// calls until it gives one; after three times as long without any, it is left alone. Slow methods do no harm: heartbeats
+    /// are answered meanwhile. Calls that are sent to a frozen instance until then time out, so it is short; a question
+    /// costs a heartbeat.
     pub doubt_after: Span,
     /// First time that an instance is left alone that cannot be reached, loses its connections or is silent, in ms; doubled at
     /// each further failure. linkerd's default is 1 s to 60 s, Finagle's 5 s to 300 s.
@@ -84,7 +85,7 @@ impl Default for Config {
             heartbeat_interval: ms(15_000),
             heartbeat_timeout: ms(5000),
             heartbeat_misses: 3,
-            doubt_after: ms(1000),
+            doubt_after: ms(300),
             eject_min: ms(1000),
             eject_max: ms(30_000),
             eject_max_percent: 70,

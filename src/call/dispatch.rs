@@ -264,30 +264,41 @@ pub(super) fn again(worker: &Rc<Worker>, mut call: Call, failure: Failure) {
 #[inline]
 pub(super) fn back(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut call: Call, reply: &Frame, now: Instant) {
     let outcome = upstream.protocol.outcome(reply);
-    if outcome != Outcome::NothingSent {
-        upstream.health.recover(&worker.config(), now);
-    } else if upstream.health.eject(&worker.config(), Ejected::NothingSent, now) {
-        upstream.wire.shard.ejected(Ejected::NothingSent);
-    }
-    if outcome == Outcome::NothingSent && call.attempts < worker.config().max_attempts && !call.from.is_closed() {
-        note(
-            &mut call,
-            upstream.addr,
-            "answered that nothing was sent".to_owned(),
-            true,
-        );
+    let attempts_max = match outcome {
+        Outcome::NothingSent => {
+            if upstream.health.eject(&worker.config(), Ejected::NothingSent, now) {
+                upstream.wire.shard.ejected(Ejected::NothingSent);
+            }
+            worker.config().max_attempts
+        }
+        Outcome::Refused => {
+            upstream.health.rest(now);
+            // Where all are busy more tries make it worse.
+            worker.config().max_attempts.min(2)
+        }
+        _ => {
+            upstream.health.recover(&worker.config(), now);
+            0
+        }
+    };
+    if call.attempts < attempts_max && !call.from.is_closed() {
+        let why = match outcome {
+            Outcome::Refused => "refused the call, none of its threads took it",
+            _ => "answered that nothing was sent",
+        };
+        note(&mut call, upstream.addr, why.to_owned(), true);
         if let Some(frame) = call.kept.frame().filter(|_| call.pick(worker, now).is_some()) {
             call.from.shard().retries.inc();
             return send(worker, call, &frame, now);
         }
     }
-    if matches!(outcome, Outcome::Failed(_) | Outcome::NothingSent) {
+    if !matches!(outcome, Outcome::Ok | Outcome::AppException) {
         call.route.failed_at(upstream.addr);
     }
     let end = match outcome {
         Outcome::Ok => CallEnd::Ok,
         Outcome::AppException => CallEnd::AppException,
-        Outcome::Failed(_) => CallEnd::Failed,
+        Outcome::Failed(_) | Outcome::Refused => CallEnd::Failed,
         Outcome::NothingSent => CallEnd::NothingSent,
     };
     reply::pass(worker, call, reply, end, now);

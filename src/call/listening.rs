@@ -34,7 +34,7 @@ struct Known {
 }
 
 impl Listening {
-    /// Whether somebody listens at `addr`, as of the last millisecond or two. `true` where that cannot be told.
+    /// Whether somebody listens at `addr`, as of the last millisecond. `true` where that cannot be told.
     pub(super) fn is_open(&self, addr: SocketAddr, now: Instant) -> bool {
         let mut ports = self.ports.borrow_mut();
         let known = ports.iter().position(|known| known.addr == addr);
@@ -137,7 +137,7 @@ const NOT_FOUND: i32 = -2;
 /// State of a listening socket.
 const LISTEN: u8 = 10;
 /// A call that arrives in between may be lost with its application; asking costs as much as a call.
-const ASK_AGAIN: Duration = Duration::from_millis(2);
+const ASK_AGAIN: Duration = Duration::from_millis(1);
 const PORTS_MAX: usize = 64;
 
 #[cfg(test)]

@@ -61,6 +61,9 @@ pub enum Outcome {
     /// A local reply of another Remora which says that nothing was sent to the application: another instance may be
     /// tried without doing anything twice.
     NothingSent,
+    /// The framework at the other end has the call and surely did not begin it (no thread is free, or none any more): another
+    /// instance may be tried. One that is only busy goes on to get calls.
+    Refused,
 }
 
 impl Outcome {
@@ -71,6 +74,7 @@ impl Outcome {
             Self::AppException => "app_exception",
             Self::Failed(_) => "failed",
             Self::NothingSent => "nothing_sent",
+            Self::Refused => "refused",
         }
     }
 }

@@ -127,6 +127,7 @@ pub(crate) fn outcome(reply: &Frame) -> Outcome {
         status::SUCCESS if !is_error => Outcome::Ok,
         status::SUCCESS if is_framework_error(&parts) => Outcome::Failed(0),
         status::SUCCESS => Outcome::AppException,
+        status::SERVER_THREADPOOL_BUSY => Outcome::Refused,
         status => Outcome::Failed(u8::try_from(status).unwrap_or(u8::MAX)),
     }
 }

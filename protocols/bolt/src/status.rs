@@ -7,6 +7,9 @@ pub const SUCCESS: u16 = 0x00;
 /// The bolt server threw; the content may have the exception.
 pub const SERVER_EXCEPTION: u16 = 0x02;
 /// Refused before it ran: SOFARPC tries again if it may.
+///
+/// Java's bolt says so when the pool takes no task, full or shut down (`RpcRequestProcessor.process` gives the whole task to
+/// it and `RpcCommandHandler` answers its `RejectedExecutionException`), so nothing of the call was run.
 pub const SERVER_THREADPOOL_BUSY: u16 = 0x04;
 /// Nobody reads contents of that class.
 pub const NO_PROCESSOR: u16 = 0x06;

@@ -201,7 +201,7 @@ fn outcomes_of_replies_are_told() {
             continue;
         }
         let expected = match name.as_str() {
-            name if name.contains("busy") => Outcome::Failed(4),
+            name if name.contains("busy") => Outcome::Refused,
             name if name.contains("server-exception") || name.contains("no-processor") => Outcome::Failed(2),
             name if name.contains("exception") => Outcome::AppException,
             name if name.contains("service-not-found") => Outcome::Failed(0),

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use remora_protocol::{FrameKind, Protocol};
 use tokio::io::AsyncWriteExt;
@@ -176,6 +177,39 @@ async fn a_silent_instance_gets_no_calls_until_it_gives_a_sign_of_life() {
         }
     };
     soon("used again", back).await;
+}
+
+#[tokio::test]
+async fn silence_is_noticed_when_its_time_is_up_not_once_a_second() {
+    let path = Path::start(Config {
+        doubt_after: ms(20),
+        ..Config::default()
+    });
+    let provider = Provider::new().await;
+    path.route(&[("svc", &[provider.addr])]);
+    let mut client = Peer::connect(path.egress).await;
+    client.send(&request(0, "svc", b"")).await;
+    let mut upstream = provider.accept().await;
+    let first = upstream.expect(FrameKind::Request).await;
+    upstream.send(&reply(&first, b"")).await;
+    client.expect(FrameKind::Reply).await;
+    let mut waited = Duration::ZERO;
+    for id in 1..=8 {
+        let begun = Instant::now();
+        client.send(&request(id, "service=svc;timeout=60000", b"")).await;
+        let got = upstream.expect(FrameKind::Request).await;
+        let question = upstream.expect(FrameKind::Heartbeat).await;
+        waited += begun.elapsed();
+        upstream
+            .stream
+            .write_all(&Mini.heartbeat_reply(&question).unwrap())
+            .await
+            .unwrap();
+        upstream.send(&reply(&got, b"")).await;
+        client.expect(FrameKind::Reply).await;
+    }
+    assert!(waited < Duration::from_secs(2), "{waited:?} for 8 times");
+    assert_eq!(path.sum(|s| s.ejections(Ejected::Silent)), 0);
 }
 
 #[tokio::test]

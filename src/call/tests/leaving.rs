@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use remora_bolt::frame::{Parts, Version};
-use remora_bolt::{Bolt, Reply, Request};
+use remora_bolt::{Bolt, Reply, Request, status};
 use remora_dubbo::{Dubbo, StringCall, string_reply};
 use remora_protocol::{BytesMut, Decoded, Frame, FrameKind, Outcome, Protocol, StreamId};
 
@@ -149,6 +149,31 @@ async fn calls_to_an_application_that_closed_only_its_port_are_answered_by_anoth
     call_all(BOLT, &consumers, &[one, two]).await;
     until("it is refused", || leaving.sum(|s| s.local_replies("leaving")) > 0).await;
     assert_eq!(leaving.sum(|s| s.local_replies("upstream_closed")), 0);
+}
+
+/// SOFARPC's threads end before its port closes, and a pool that is full says the same.
+#[tokio::test]
+async fn calls_that_no_thread_took_are_answered_by_another() {
+    let (consumers, leaving, staying) = (start(BOLT), start(BOLT), start(BOLT));
+    let busy = Words {
+        answer: |request| {
+            let reply = Reply {
+                id: Parts::of(&request.wire).unwrap().head.id,
+                status: status::SERVER_THREADPOOL_BUSY,
+                ..Reply::default()
+            };
+            frame(&Bolt, &reply.to_frame().unwrap())
+        },
+        ..BOLT
+    };
+    let one = leaving.open_ingress(Some(application(busy).await)).await;
+    let two = staying.open_ingress(Some(application(BOLT).await)).await;
+    call_all(BOLT, &consumers, &[one, two]).await;
+    assert!(consumers.sum(|s| s.retries.get()) > 0);
+    // Where there is no other, the caller hears it as it was said.
+    consumers.route(&[(BOLT.service, &[one])]);
+    let mut client = Peer::connect_speaking((BOLT.protocol)(), consumers.egress).await;
+    assert_eq!(Bolt.outcome(&client.call(&(BOLT.call)(1)).await), Outcome::Refused);
 }
 
 #[tokio::test]

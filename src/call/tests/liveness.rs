@@ -39,6 +39,8 @@ async fn a_silent_peer_is_probed_and_closed_if_it_stays_silent() {
         heartbeat_interval: ms(100),
         heartbeat_timeout: ms(100),
         heartbeat_misses: 2,
+        // Asked for that reason it would hear one heartbeat more.
+        doubt_after: ms(60_000),
         ..Config::default()
     });
     let provider = Provider::new().await;

@@ -43,6 +43,8 @@ pub(in crate::call) struct Upstream {
     state: Cell<State>,
     is_going_away: Cell<bool>,
     is_retired: Cell<bool>,
+    /// Sent a heartbeat to see whether it answers any.
+    was_probed: Cell<bool>,
     /// No call leaves before this by its deadline.
     next_deadline: Cell<Option<Instant>>,
     last_call: Cell<Instant>,
@@ -80,6 +82,7 @@ impl Upstream {
             state: Cell::new(State::Connecting),
             is_going_away: Cell::new(false),
             is_retired: Cell::new(false),
+            was_probed: Cell::new(false),
             next_deadline: Cell::new(None),
             last_call: Cell::new(now),
         });
@@ -134,7 +137,7 @@ impl Upstream {
                 Ok(id) => id,
                 Err(call) => return Some(call),
             };
-            worker.call_waits(deadline);
+            worker.call_waits(deadline.min(now + worker.config().doubt_after.0));
             if self.next_deadline.get().is_none_or(|next| deadline < next) {
                 self.next_deadline.set(Some(deadline));
             }
@@ -201,10 +204,13 @@ impl Upstream {
             self.protocol.heartbeat(self.dialect, id)
         };
         self.wire.keep_alive(now, heartbeat);
+        let is_heard = self.wire.traffic().0 > 0;
+        if is_heard && !self.health.is_known_to_answer() && !self.was_probed.replace(true) {
+            // In time: from one that never answered a heartbeat silence says little.
+            heartbeat().iter().for_each(|heartbeat| self.wire.send_bytes(heartbeat));
+        }
         if self.in_flight() == 0 {
             self.table.borrow_mut().shrink();
-        } else {
-            self.watch(worker, now);
         }
     }
 

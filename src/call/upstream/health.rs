@@ -86,6 +86,18 @@ impl Health {
         !was_out
     }
 
+    /// It refused a call, being busy or about to end: the next ones go elsewhere, for a moment or until it answers one.
+    pub(in crate::call) fn rest(&self, now: Instant) {
+        if self.absence.get().is_none() {
+            self.absence.set(Some(Absence {
+                phase: Phase::Out,
+                cause: Ejected::NothingSent,
+                needs_sign: false,
+                until: now + REST,
+            }));
+        }
+    }
+
     /// Asks for a sign of life before more calls go there; true if it was not in doubt before. The caller asks.
     pub(in crate::call) fn doubt(&self, config: &Config, cause: Ejected, now: Instant) -> bool {
         let is_new = self.absence.get().is_none();
@@ -94,7 +106,7 @@ impl Health {
                 phase: Phase::Doubted,
                 cause,
                 needs_sign: true,
-                until: now + config.doubt_after.0,
+                until: now + config.doubt_after.0.saturating_mul(SIGN_WITHIN),
             }));
         }
         is_new
@@ -129,6 +141,11 @@ impl Health {
     /// It answered a heartbeat.
     pub(in crate::call) fn answers_heartbeats(&self) {
         self.answers_heartbeats.set(true);
+    }
+
+    /// Whether it ever answered one.
+    pub(in crate::call) fn is_known_to_answer(&self) -> bool {
+        self.answers_heartbeats.get()
     }
 
     /// Whether it is to be left alone.
@@ -191,7 +208,7 @@ impl Health {
     fn ask(&self, config: &Config, absence: Absence, now: Instant) -> Due {
         self.absence.set(Some(Absence {
             phase: Phase::Asked,
-            until: now + config.connect_timeout.0 + config.doubt_after.0,
+            until: now + config.connect_timeout.0 + config.doubt_after.0.saturating_mul(SIGN_WITHIN),
             ..absence
         }));
         Due::Ask
@@ -219,6 +236,12 @@ impl Absence {
         !ends_by_time || now < self.until
     }
 }
+
+/// SOFARPC closes its port within as much of shutting its threads down; a busy pool has a free thread again in less.
+const REST: Duration = Duration::from_millis(100);
+
+/// Times `doubt_after` in which a sign of life must come: calls go elsewhere from the first, so there is no hurry.
+const SIGN_WITHIN: u32 = 3;
 
 /// How long it is left alone after so many times.
 fn pause(config: &Config, failures: u32) -> Duration {

@@ -33,16 +33,22 @@ impl Upstream {
         self.health.heard(now);
     }
 
-    /// Looks whether the peer has owed answers for too long; call about once a second.
-    pub(super) fn watch(&self, worker: &Worker, now: Instant) {
-        let limit = worker.config().doubt_after.0;
-        let is_long_ago = |since: Instant| now.saturating_duration_since(since) >= limit;
-        if is_long_ago(self.wire.last_read())
-            && is_long_ago(self.opened)
-            && self.table.borrow().iter().any(|call| is_long_ago(call.started))
-        {
-            self.is_silent(worker, now);
+    /// Looks whether the peer has owed answers for too long; gives when to look again, `None` if it owes none.
+    pub(in crate::call) fn watch(&self, worker: &Worker, now: Instant) -> Option<Instant> {
+        if self.in_flight() == 0 {
+            return None;
         }
+        let limit = worker.config().doubt_after.0;
+        let mut due = self.wire.last_read().max(self.opened) + limit;
+        if due <= now {
+            let oldest = self.table.borrow().iter().map(|call| call.started).min()?;
+            due = due.max(oldest + limit);
+        }
+        if due <= now {
+            self.is_silent(worker, now);
+            due = now + limit;
+        }
+        Some(due)
     }
 
     /// Whether nothing came since; on a young connection, whether nothing ever came.

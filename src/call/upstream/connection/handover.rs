@@ -146,6 +146,7 @@ impl Upstream {
             }),
             is_going_away: Cell::new(text.is_going_away),
             is_retired: Cell::new(text.is_retired),
+            was_probed: Cell::new(false),
             next_deadline: Cell::new(next_deadline),
             last_call: Cell::new(now),
         });

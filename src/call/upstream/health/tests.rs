@@ -47,6 +47,25 @@ fn an_instance_that_refused_a_call_comes_back_by_time() {
 }
 
 #[test]
+fn one_that_is_busy_rests_for_a_moment_or_until_it_answers_a_call() {
+    let config = Config::default();
+    let health = Health::default();
+    let now = Instant::now();
+    health.rest(now);
+    assert!(health.is_out(now) && !health.is_out(now + REST));
+    health.heard(now);
+    assert!(health.is_out(now), "a refusal is no reason to come back");
+    health.recover(&config, now);
+    assert!(!health.is_out(now));
+    // It is not left alone longer each time.
+    for _ in 0..10 {
+        health.rest(now);
+        assert!(!health.is_out(now + REST));
+        health.recover(&config, now);
+    }
+}
+
+#[test]
 fn one_that_lost_connections_comes_back_by_what_is_heard_only() {
     let config = Config::default();
     let health = Health::default();
@@ -79,7 +98,7 @@ fn who_gives_a_sign_of_life_in_time_is_never_left_alone() {
         assert!(!health.is_out(now));
     }
     health.doubt(&config, Ejected::Silent, now);
-    now += config.doubt_after.0;
+    now += config.doubt_after.0 * SIGN_WITHIN;
     assert_eq!(health.tend(&config, now), Due::Ejected(Ejected::Silent));
     assert!(health.is_out(now + config.eject_min.0 * 10));
 }
