@@ -11,14 +11,18 @@ RATE = 50
 
 
 class Load:
-    """A consumer that calls all the time, until it is told to stop."""
+    """A consumer that calls all the time, `rate` times a second, until it is told to stop."""
 
-    def __init__(self, world, line, *args, seconds=150, timeout=1000, **where):
-        self.world = world
+    def __init__(self, world, line, *args, seconds=150, timeout=1000, rate=None, **where):
+        self.world, self.rate, self.begun = world, rate or world.settings.rate or RATE, time.time()
         self.stop_file = world.parts.folder / "stop-load"
-        self.proc = world.consumer(line, "--loop", seconds, "--rate", RATE, "--timeout", timeout, "--wait", 20, "--stop-file", self.stop_file, *args, **where)
+        self.proc = world.consumer(line, "--loop", seconds, "--rate", self.rate, "--timeout", timeout, "--wait", 20, "--stop-file", self.stop_file, *args, **where)
         self.proc.event("ready", 60)
         time.sleep(3)
+
+    def enough(self, calls):
+        """Goes on until so many calls should have been made."""
+        time.sleep(max(0.0, self.begun + 1.1 * calls / self.rate - time.time()))
 
     def end(self):
         """The report of the loop: calls, failed, ranges of failures."""

@@ -19,21 +19,32 @@ from .sofa import SofaWorld
 from .world import World
 
 
-def starts_meanwhile(settings, network, name, line, restarts=False, applications=False):
-    """E6: applications start while the registry is away, also beside a Remora that restarted meanwhile.
+# Where the bar is a number of calls (`--full`), and the calls a second that give it.
+MANY, MANY_RATE = 100_000, 1000
+
+
+def many(settings):
+    """How many calls are to be made at least, and options of the load that makes them."""
+    return (MANY, {"rate": settings.rate or MANY_RATE, "seconds": 400}) if settings.full else (0, {"seconds": 200})
+
+
+def starts_meanwhile(settings, network, name, line, again=None, applications=False):
+    """E6: applications start while the registry is away, also beside a Remora that was stopped and started meanwhile
+    (`again="restart"`) or upgraded in place (`again="upgrade"`).
 
     With `applications` discovery is by applications only: nobody finds a provider without its mapping and metadata.
     """
     is_sofa = line in SOFA_LINES
     world = SofaWorld(settings, network, name, session_ms=settings.session_ms) if is_sofa else \
         World(settings, network, name, session_ms=settings.session_ms)
+    calls, pace = many(settings)
     extra = ("--services", "plain") if is_sofa else ("--register-mode", "instance") if applications else ()
     forced = ("--migration", "FORCE_APPLICATION") if applications else ()
     run = Run(f"applications of {line} start meanwhile" + (", found by application" if applications else "") +
-              (", after a restart of Remora" if restarts else ""))
+              {"restart": ", after a stop and a start of the consumer's Remora", "upgrade": ", after an upgrade of the consumer's Remora", None: ""}[again])
     with world:
         world.provider(line, *extra)
-        load = Load(world, line, *forced, seconds=200, timeout=3000)
+        load = Load(world, line, *forced, timeout=3000, **pace)
         # Its Remora is there before the outage, the application is not.
         world.registry_for("provider2")
         usual = world.consumer(line, "--mix", "echo", "--calls", 20, "--wait", 20, *forced)
@@ -43,10 +54,15 @@ def starts_meanwhile(settings, network, name, line, restarts=False, applications
         world.keeper.stop()
         wait_for("Remora notices", 10, lambda: "remora_registry_up{registry=\"default\"} 0" in world.remoras["consumer"].http("/metrics"), 0.1)
         time.sleep(1.5)
-        if restarts:
+        ended = now_ms()
+        if again == "restart":
             world.remoras["consumer"].stop()
             world.remoras["consumer"].start()
-            restarted = now_ms()
+        elif again == "upgrade":
+            words, code = world.remoras["consumer"].command("upgrade")
+            if code:
+                raise Failed(f"the upgrade ended with {code}: {words}")
+        restarted = now_ms()
         late = world.consumer(line, "--app", "late-consumer", "--mix", "echo", "--calls", 200, "--wait", 20, *forced)
         took = late.event("ready", 60)["start_ms"] + late.event("first_answer", 30)["after_ms"]
         world.finish(late)
@@ -64,14 +80,16 @@ def starts_meanwhile(settings, network, name, line, restarts=False, applications
         found = provider_addresses(world)
         if not any(where in a for a in found) or len(found) < 2:
             raise Failed(f"published in the end: {found}")
+        load.enough(calls)
         report = load.end()
         run.load(report, stopped)
-        if not restarts:
-            run.no_failures()
+        if again != "restart":
+            run.no_failures(calls)
         else:
             # Calls while nobody listens, and until the consumer has dialled again, are its lifecycle's matter, not the outage's.
-            if any(r["last_ms"] > restarted + 3000 for r in report["ranges"]):
-                raise Failed("calls failed long after the restart: " + "; ".join(run.notes))
+            run.notes.append(f"its Remora was away for {(restarted - ended) / 1000:.1f} s; failed are calls of that time and of the 3 s after it")
+            if any(r["first_ms"] < ended - 500 or r["last_ms"] > restarted + 3000 for r in report["ranges"]):
+                raise Failed("calls failed before or long after the restart: " + "; ".join(run.notes))
         if not any(k.startswith("p2/") for k in report["answered_by"]):
             raise Failed(f"no call reached the provider that started meanwhile: {report['answered_by']}")
         if took > max(5000, normal + 2000):
@@ -79,33 +97,58 @@ def starts_meanwhile(settings, network, name, line, restarts=False, applications
     return run
 
 
-def comes_back_empty(settings, network, name, line, embedded=False):
-    """E7: the registry loses its data; its zxids begin anew."""
-    run = Run(f"{line}, {'embedded registry' if embedded else 'ZooKeeper'} comes back empty")
-    with World(settings, network, name, session_ms=settings.session_ms, embedded=embedded) as world:
-        world.provider(line)
-        world.provider(line, host="provider2", name="p2")
-        load = Load(world, line, seconds=200, timeout=3000)
-        before = sorted(provider_addresses(world))
+REGISTRIES = {"zookeeper": "ZooKeeper", "embedded": "embedded registry", "sofaregistry": "SOFARegistry"}
+
+
+def comes_back_empty(settings, network, name, line, registry="zookeeper"):
+    """E7: the registry loses its data; ZooKeeper's zxids begin anew."""
+    run = Run(f"{line}, {REGISTRIES[registry]} comes back empty")
+    calls, pace = many(settings)
+    if line in SOFA_LINES:
+        world = SofaWorld(settings, network, name, registry, session_ms=settings.session_ms, shared=False)
+        extra, where = ("--services", "plain"), {"door": "sofaregistry" if registry == "sofaregistry" else "zookeeper"}
+        standing = world.published
+    else:
+        world = World(settings, network, name, session_ms=settings.session_ms, embedded=registry == "embedded")
+        extra, where = (), {}
+        standing = lambda: sorted(provider_addresses(world))
+    with world:
+        world.provider(line, *extra, **where)
+        world.provider(line, *extra, host="provider2", name="p2", **where)
+        count = 2 if line in SOFA_LINES else len(standing())
+        wait_for("both are published", 20, lambda: len(standing()) == count, 0.2)
+        load = Load(world, line, timeout=3000, **pace, **where)
+        before = standing()
         stopped = now_ms()
-        if embedded:
-            world.embedded_proc.stop()
-            shutil.rmtree(world.parts.folder / "registry")
-            time.sleep(3)
-            world._embedded_registry()
-        else:
-            world.keeper.stop()
-            shutil.rmtree(world.keeper.data / "version-2")
-            time.sleep(settings.outage_s)
-            world.keeper.start()
-        run.within("all providers are back", timed("all providers are back", 40, lambda: sorted(provider_addresses(world)) == before), 10)
-        world.finish(world.consumer(line, "--mix", "echo", "--calls", 50, "--wait", 20))
+        _emptied(settings, world, registry)
+        run.within("all providers are back", timed("all providers are back", 40, lambda: standing() == before), 10)
+        world.finish(world.consumer(line, "--mix", "echo", "--calls", 50, "--wait", 20, **where))
         time.sleep(settings.session_ms / 1000 + 3)
-        if sorted(provider_addresses(world)) != before:
-            raise Failed(f"published before {before}, in the end {provider_addresses(world)}")
+        if standing() != before:
+            raise Failed(f"published before {before}, in the end {standing()}")
+        load.enough(calls)
         run.load(load.end(), stopped)
-        run.no_failures()
+        run.no_failures(calls)
     return run
+
+
+def _emptied(settings, world, registry):
+    """Stops the registry, takes its data away, and starts it again after the outage."""
+    if registry == "embedded":
+        world.embedded_proc.stop()
+        shutil.rmtree(world.parts.folder / "registry")
+        time.sleep(3)
+        world._embedded_registry()
+    elif registry == "sofaregistry":
+        # It keeps nothing on disk.
+        world.stop_registry()
+        time.sleep(settings.outage_s)
+        world.start_registry()
+    else:
+        world.keeper.stop()
+        shutil.rmtree(world.keeper.data / "version-2")
+        time.sleep(settings.outage_s)
+        world.keeper.start()
 
 
 def flaps(settings, network, name, line, times):
@@ -204,12 +247,15 @@ def experiments(settings):
     add("E6", "outage-start/s5.13", starts_meanwhile, "s5.13")
     for line in ("3.1", "3.3"):
         add("E6", f"outage-start/{line}-application", starts_meanwhile, line, applications=True)
-    for line in some:
-        add("E6", f"outage-restart/{line}", starts_meanwhile, line, restarts=True)
+    for line in [*some, *(["s5.13"] if settings.full else [])]:
+        add("E6", f"outage-restart/{line}", starts_meanwhile, line, again="restart")
+        add("E6", f"outage-upgrade/{line}", starts_meanwhile, line, again="upgrade")
     for line in lines:
         add("E7", f"registry-emptied/{line}", comes_back_empty, line)
     for line in some:
-        add("E7", f"registry-emptied/{line}-embedded", comes_back_empty, line, embedded=True)
+        add("E7", f"registry-emptied/{line}-embedded", comes_back_empty, line, registry="embedded")
+    add("E7", "registry-emptied/s5.13", comes_back_empty, "s5.13")
+    add("E7", "registry-emptied/s5.13-sofaregistry", comes_back_empty, "s5.13", registry="sofaregistry")
     for line in some:
         add("E8", f"registry-flaps/{line}", flaps, line, 100 if settings.full else 20)
         add("E9", f"leader-killed/{line}", leader_killed, line, 50 if settings.full else 5)

@@ -84,8 +84,8 @@ def start_before_registry(settings, network, name, line, door, upstream):
         return world.notes
 
 
-def provider_gone(settings, network, name, line, door, upstream, orderly):
-    """One of two providers ends, by SIGTERM or by kill -9: calls go to the other."""
+def provider_gone(settings, network, name, line, door, upstream, orderly, reports=None):
+    """One of two providers ends, by SIGTERM or by kill -9: calls go to the other. `reports` takes the load's report."""
     with SofaWorld(settings, network, name, upstream, session_ms=settings.session_ms) as world:
         first = world.provider(line, *PLAIN, door=door, name="p1")
         world.provider(line, *PLAIN, door=door, host="provider2", name="p2")
@@ -97,6 +97,8 @@ def provider_gone(settings, network, name, line, door, upstream, orderly):
         world.notes.append(f"gone from the registry after {(now_ms() - ended) / 1000:.1f} s")
         time.sleep(3)
         report = load.end()
+        if reports is not None:
+            reports.append(report)
         world.notes.append(told(report, ended))
         last = max((r["last_ms"] for r in report["ranges"]), default=ended)
         # At an orderly end SOFARPC refuses calls, or drops them, from the moment on at which it unpublishes, and SOFARegistry tells of

@@ -28,6 +28,7 @@ def arguments():
     parser.add_argument("--reliability-report", action="store_true", help="write RELIABILITY.md from testbed/reliability and stop")
     parser.add_argument("--seed", type=int, help="of what is random in an experiment (default: a new one, which is told)")
     parser.add_argument("--seconds", type=int, help="length of E35 (default 60), E18 (360), E21 (120), E12 (60)")
+    parser.add_argument("--rate", type=int, help="calls a second of the applications while something breaks (default 50; E6 and E7 with --full 1,000)")
     parser.add_argument("--lines", help="Dubbo lines of the applications in E1 and E2, such as 2.7,3.3 (the default); 'none': the oracle only")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "work", help="folder for logs and data (default testbed/work)")
     return parser.parse_args()
@@ -90,7 +91,7 @@ def main():
         signal.signal(number, lambda n, _frame: sys.exit(128 + n))
     args = arguments()
     args.work = args.work.resolve()
-    settings = Settings(bare=args.bare, full=args.full, binary=build.binary(), work=args.work)
+    settings = Settings(bare=args.bare, full=args.full, binary=build.binary(), work=args.work, rate=args.rate)
     if args.reliability_report:
         reliability.report()
         return 0

@@ -25,9 +25,11 @@ class Run:
         self.figures["recovery_ms"] = max(self.figures.get("recovery_ms", 0), int(seconds * 1000))
         self.notes.append(f"{what} after {seconds:.1f} s")
 
-    def no_failures(self):
+    def no_failures(self, at_least=0):
         if self.figures["failed"]:
             raise Failed("calls failed: " + "; ".join(self.notes))
+        if self.figures["calls"] < at_least:
+            raise Failed(f"only {self.figures['calls']} calls of {at_least}: " + "; ".join(self.notes))
 
     def within(self, what, seconds, limit):
         self.recovery(what, seconds)

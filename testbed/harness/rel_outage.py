@@ -103,7 +103,7 @@ def cells(settings):
     add("E6-oracle", "E6", names=None, seconds=60)
     add("E7-oracle", "E7", names=None, seconds=20, wipes=True)
     for ident in ("E6", "E7", "E8", "E9", "E13", "E15", "E24", "E26"):
-        for line in ("2.6", "2.7", "3.1", "3.3", "s5.13", "application", "disk-full", "read-only"):
+        for line in ("2.6", "2.7", "3.1", "3.3", "s5.13", "sofaregistry", "application", "disk-full", "read-only"):
             if any(number == ident and line in name for number, name, _ in cells_outage.experiments(settings)):
                 add(f"{ident}-{line}", ident, names=(line,))
     return found

@@ -30,6 +30,8 @@ MODULES = [
     "rel_outage",
     "rel_security",
     "rel_lifecycle",
+    "rel_systemd",
+    "rel_sofa_stop",
     "rel_way",
 ]
 RESULTS = ROOT / "reliability"
@@ -93,7 +95,8 @@ def keep(name, settings, result, problems):
 
 def report():
     """Writes the page from the files."""
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"), key=_order)]
+    # Parts of an experiment (E7-2.6) are told apart by the names of their files.
+    results = [{**json.loads(path.read_text()), "name": path.stem} for path in sorted(RESULTS.glob("*.json"), key=_order)]
     PAGE.write_text(page(results))
 
 
@@ -115,10 +118,10 @@ def page(results):
         runs = result["runs"]
         total = lambda key: sum(row.get(key) or 0 for row in runs)
         failed = sum(sum((row.get("failed") or {}).values()) for row in runs)
-        rows.append(f"| {result['id']} | {result['title']} | {result['bar']} | {total('calls'):,} | {failed:,} | {total('wrong')} | "
+        rows.append(f"| {result['name']} | {result['title']} | {result['bar']} | {total('calls'):,} | {failed:,} | {total('wrong')} | "
                     f"{total('duplicates')} | {'yes' if result['holds'] else '**no**'} |")
     for result in results:
-        rows += ["", f"## {result['id']}: {result['title']}", "", f"`{result['how']}`; commit {result['commit']}, seed {result['seed']}, {result['date']}. "
+        rows += ["", f"## {result['name']}: {result['title']}", "", f"`{result['how']}`; commit {result['commit']}, seed {result['seed']}, {result['date']}. "
                  f"Bar: {result['bar']}.", ""]
         rows += [f"{text}" for text in [result.get("text")] if text]
         rows += ["", "| case | calls | failed | recovery | RSS MiB | fds | |", "|---|---|---|---|---|---|---|"] if result.get("text") else \

@@ -17,8 +17,8 @@ START_LIMIT_MS = 30000
 class Settings:
     """What the command line chose for all cells."""
 
-    def __init__(self, bare=False, full=False, binary=None, work=None):
-        self.bare, self.full, self.binary, self.work = bare, full, binary, work
+    def __init__(self, bare=False, full=False, binary=None, work=None, rate=None):
+        self.bare, self.full, self.binary, self.work, self.rate = bare, full, binary, work, rate
         self.calls = 1000 if full else 100
         self.session_ms = 40000 if full else 10000
         self.outage_s = 60 if full else 20
