@@ -57,6 +57,11 @@ fn what_changed_is_named_and_what_needs_a_restart_keeps_its_value() {
     );
     let status = text(&site.ask("status"));
     assert!(status.contains("applied; waiting for a restart: workers"), "{status}");
+    let again = text(&site.ask("reload"));
+    assert!(
+        again.contains("needs a restart: workers") && !again.contains("nothing to take over"),
+        "{again}"
+    );
 }
 
 #[test]

@@ -64,6 +64,10 @@ fn what_was_given_back_stays_so_over_a_restart_until_it_is_taken_over_again() {
         "{said}"
     );
     assert!(said.contains("provider rolled_back: 1"), "{said}");
+    // It has no session but Remora's, and no registry address that could be changed.
+    let last = "nobody calls through here any more; before Remora may be taken away:\n  \
+                `publish` in the configuration: 1 entries in the registry end with Remora\n";
+    assert!(said.ends_with(last), "{said}");
     let view = takeover(&site);
     assert_eq!(
         (&view["leads_here"], &view["out_of_the_way"]),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Address;
 
-pub use client::{Client, ClientError};
+pub use client::{Answer, Client, ClientError};
 pub use server::Admin;
 pub use services::{
     FollowerView, RealView, ServiceListView, ServicePublishedView, ServiceRuleView, ServiceView, ServicesView,

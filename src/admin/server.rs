@@ -14,19 +14,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, SERVER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use remora_registry::Ports;
 use remora_registry::places::{Place, Places};
+use remora_registry::{BoxFuture, Ports};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use super::client::NAME;
 use super::guard::{Ends, Guard};
 use super::{AdminError, Filter, ReloadOutcome, UpgradeView, Views};
 use crate::lifecycle::StopKind;
@@ -224,20 +225,20 @@ pub(super) async fn answer(
                 pid: std::process::id(),
             },
         ),
-        "/reload" => {
-            let done = (views.reload)().await;
-            let status = match done.outcome {
-                ReloadOutcome::Refused => StatusCode::UNPROCESSABLE_ENTITY,
-                ReloadOutcome::Applied | ReloadOutcome::Unchanged => StatusCode::OK,
-            };
-            json(status, &done)
-        }
+        "/reload" => match to_its_end((views.reload)()).await {
+            Some(done) if done.outcome == ReloadOutcome::Refused => json(StatusCode::UNPROCESSABLE_ENTITY, &done),
+            Some(done) => json(StatusCode::OK, &done),
+            None => broken(),
+        },
         "/takeover" => json(StatusCode::OK, &(views.takeover)().await),
         "/rollback" | "/forward" => match (views.roll_back)(path == "/rollback") {
             Ok(_) => json(StatusCode::OK, &(views.takeover)().await),
             Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why + "\n"),
         },
-        "/withdraw" => json(StatusCode::OK, &(views.withdraw)().await),
+        "/withdraw" => match to_its_end((views.withdraw)()).await {
+            Some(left) => json(StatusCode::OK, &left),
+            None => broken(),
+        },
         "/drain" => {
             views.stop.ask(StopKind::ForGood);
             text(StatusCode::ACCEPTED, "draining\n".to_owned())
@@ -247,6 +248,18 @@ pub(super) async fn answer(
             format!("remora {}; {PAGES}\n", env!("CARGO_PKG_VERSION")),
         ),
     }
+}
+
+/// What was begun is not broken off when its asker hangs up. It has deadlines of its own; `None` if it panicked.
+async fn to_its_end<T: Send + 'static>(work: BoxFuture<'static, T>) -> Option<T> {
+    tokio::spawn(work).await.ok()
+}
+
+fn broken() -> Response<Full<Bytes>> {
+    text(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "broken off, the log says why\n".to_owned(),
+    )
 }
 
 /// Path and query.
@@ -309,6 +322,8 @@ fn typed(status: StatusCode, content_type: &'static str, body: String) -> Respon
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // So that the command line knows whom it talks to.
+    headers.insert(SERVER, HeaderValue::from_static(NAME));
     answer
 }
 

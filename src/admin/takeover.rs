@@ -37,7 +37,10 @@ pub struct TakeoverView {
     /// Applications that have their registry's address here. They lose the registry with Remora, and what they publish with
     /// their session: first they are to be started with the registry's own address.
     pub applications: Vec<String>,
-    /// Out of the way, and no application has its registry here: Remora may be taken away.
+    /// Publications of the configuration (`publish`), which end with Remora.
+    #[serde(default)]
+    pub configured: u64,
+    /// Out of the way, and nothing in a registry ends with Remora: it may be taken away.
     pub may_be_removed: bool,
 }
 
@@ -62,6 +65,22 @@ pub struct DecisionsView {
 }
 
 impl TakeoverView {
+    /// What is to be done before Remora is taken away, a line each; nothing if it may be.
+    pub fn before_removal(&self) -> Vec<String> {
+        let mut lines = self.waits_for.clone();
+        if !self.applications.is_empty() {
+            let names = self.applications.join(", ");
+            lines.push(format!("start these with the registry's own address: {names}"));
+        }
+        if self.configured > 0 {
+            let number = self.configured;
+            lines.push(format!(
+                "`publish` in the configuration: {number} entries in the registry end with Remora"
+            ));
+        }
+        lines
+    }
+
     /// What an operator should know, a line each.
     pub fn warnings(&self) -> Vec<String> {
         let lists = [("allow", &self.allow), ("deny", &self.deny)];

@@ -105,25 +105,29 @@ async fn every_page_answers_and_a_drain_makes_unready() {
         "/connections",
         "/config",
     ] {
-        assert_eq!(client.ask(Method::GET, page).await.unwrap().0, StatusCode::OK, "{page}");
+        assert_eq!(
+            client.ask(Method::GET, page).await.unwrap().status,
+            StatusCode::OK,
+            "{page}"
+        );
     }
     assert_eq!(
-        client.ask(Method::GET, "/nothing").await.unwrap().0,
+        client.ask(Method::GET, "/nothing").await.unwrap().status,
         StatusCode::NOT_FOUND
     );
     assert_eq!(
-        client.ask(Method::GET, "/drain").await.unwrap().0,
+        client.ask(Method::GET, "/drain").await.unwrap().status,
         StatusCode::METHOD_NOT_ALLOWED
     );
     let catalog: CatalogView = client.json("/catalog").await.unwrap();
     assert_eq!(catalog.version, "1");
     assert!(!stop.is_asked());
     assert_eq!(
-        client.ask(Method::POST, "/drain").await.unwrap().0,
+        client.ask(Method::POST, "/drain").await.unwrap().status,
         StatusCode::ACCEPTED
     );
     assert!(stop.is_asked());
-    let (status, body) = client.ask(Method::GET, "/readyz").await.unwrap();
+    let Answer { status, body, .. } = client.ask(Method::GET, "/readyz").await.unwrap();
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(String::from_utf8_lossy(&body).contains("draining"));
     closing.cancel();
@@ -201,7 +205,7 @@ async fn silent_connections_keep_nobody_from_the_health_page() {
     let begin = std::time::Instant::now();
     for _ in 0..20 {
         assert_eq!(
-            Client::new(addr).ask(Method::GET, "/livez").await.unwrap().0,
+            Client::new(addr).ask(Method::GET, "/livez").await.unwrap().status,
             StatusCode::OK
         );
     }
@@ -244,18 +248,18 @@ async fn a_refused_reload_is_no_success_and_says_why() {
     let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let client = Client::new(admin.local_addr().unwrap());
     let server = tokio::spawn(admin.serve(Arc::new(views(&Stop::new())), closing.clone()));
-    let (status, body) = client.ask(Method::POST, "/reload").await.unwrap();
+    let Answer { status, body, .. } = client.ask(Method::POST, "/reload").await.unwrap();
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     let said: ReloadView = serde_json::from_slice(&body).unwrap();
     assert_eq!(said.problems, ["the file is wrong"]);
-    let (status, _) = client.ask(Method::POST, "/rollback").await.unwrap();
+    let Answer { status, .. } = client.ask(Method::POST, "/rollback").await.unwrap();
     assert_eq!(status, StatusCode::OK);
-    let (status, body) = client.ask(Method::POST, "/forward").await.unwrap();
+    let Answer { status, body, .. } = client.ask(Method::POST, "/forward").await.unwrap();
     assert_eq!(
         (status, &*body),
         (StatusCode::INTERNAL_SERVER_ERROR, &b"the disk is full\n"[..])
     );
-    let (status, body) = client.ask(Method::POST, "/withdraw").await.unwrap();
+    let Answer { status, body, .. } = client.ask(Method::POST, "/withdraw").await.unwrap();
     assert_eq!(status, StatusCode::OK);
     let left: LeftView = serde_json::from_slice(&body).unwrap();
     assert_eq!((left.withdrawn, left.in_flight), (2, 0));

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::info;
 
 use super::SharedCall;
@@ -21,13 +22,16 @@ pub(super) struct Leave {
     pub(super) call: SharedCall,
     pub(super) readiness: Readiness,
     pub(super) config: Arc<ArcSwap<lifecycle::Config>>,
+    /// Held while something is withdrawn; until when all is served on, so that consumers hear of it.
+    pub(super) told: Mutex<Option<Instant>>,
 }
 
 impl Leave {
     /// Withdraws what this kind of stop withdraws, and goes on serving for a while if there was anything; gives how much it
-    /// was. Again it does what is left to do.
+    /// was. Again it does what is left to do, the rest of that while included.
     pub(super) async fn withdraw(&self, kind: StopKind) -> usize {
         let limit = WITHDRAW_TIMEOUT.min(self.config.load().drain_timeout.0);
+        let mut told = self.told.lock().await;
         let kept = self.catalog.withdraw_kept(limit);
         let withdrawn = match kind {
             StopKind::Restart => kept.await,
@@ -39,7 +43,12 @@ impl Leave {
         if withdrawn > 0 {
             let pause = self.config.load().withdraw_pause.0;
             info!(withdrawn, pause = ?pause, "withdrawn; served on until consumers have heard of it");
-            sleep(pause).await;
+            *told = Some(Instant::now() + pause);
+        }
+        let until = *told;
+        drop(told);
+        if let Some(until) = until {
+            sleep_until(until).await;
         }
         withdrawn
     }

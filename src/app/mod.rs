@@ -236,6 +236,7 @@ impl App {
             call: Arc::clone(&call),
             readiness: readiness.clone(),
             config: lifecycle,
+            told: Mutex::default(),
         });
         figures::register(&mut metrics, &readiness, &registries, Arc::clone(&reloader));
         let banner = Banner {

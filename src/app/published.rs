@@ -11,6 +11,7 @@ use tracing::warn;
 
 use crate::config::Followed;
 use crate::discovery::Desk;
+use crate::discovery::policy::CONFIGURATION;
 
 /// Name of applications that have none.
 const APPLICATION: &str = "remora-publish";
@@ -46,7 +47,7 @@ impl Words {
         }
         let lease = self.lease.get_or_insert_with(|| {
             let info = LeaseInfo {
-                facade: "config",
+                facade: CONFIGURATION,
                 registry: Arc::clone(&self.registry),
                 application: "configuration".to_owned(),
                 peer: String::new(),

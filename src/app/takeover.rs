@@ -112,7 +112,8 @@ impl Takeover {
         }
         view.out_of_the_way = view.waits_for.is_empty();
         view.applications = policy.applications;
-        view.may_be_removed = view.out_of_the_way && view.applications.is_empty();
+        view.configured = policy.configured as u64;
+        view.may_be_removed = view.before_removal().is_empty();
         view
     }
 

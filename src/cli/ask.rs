@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use hyper::{Method, StatusCode};
-use serde::de::DeserializeOwned;
+use anyhow::bail;
+use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::admin::{CatalogView, Client, ClientError, ConnectionsView, LeftView, ReloadOutcome, ReloadView};
@@ -18,6 +17,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Waits until it is ready.
 pub(super) async fn wait(client: Client, timeout: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + timeout;
+    let client = client.until(deadline);
     loop {
         let why = match client.json::<ReadinessReport>("/readyz").await {
             Ok(report) if report.ready => return Ok(()),
@@ -35,11 +35,13 @@ pub(super) async fn wait(client: Client, timeout: Duration) -> anyhow::Result<()
 /// do not.
 pub(super) async fn wait_gone(client: Client, timeout: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + timeout;
+    let client = client.until(deadline);
     let mut was_alone = false;
     loop {
         let here = match applications(client).await {
             // Nobody is behind a Remora that is not there.
             Err(ClientError::Unreachable { .. }) => return Ok(()),
+            Err(error @ (ClientError::Silent { .. } | ClientError::Closed { .. })) => Some(error.to_string()),
             here => here?,
         };
         if here.is_none() && was_alone {
@@ -78,38 +80,43 @@ async fn applications(client: Client) -> Result<Option<String>, ClientError> {
 /// Drains it and waits for its end.
 pub(super) async fn stop(client: Client, timeout: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + timeout;
-    let (status, body) = client.ask(Method::POST, "/drain").await?;
-    if !status.is_success() {
-        bail!("drain refused: {status} {}", String::from_utf8_lossy(&body).trim());
+    let client = client.until(deadline);
+    let answer = client.ask(Method::POST, "/drain").await?;
+    if !answer.is_remoras() {
+        return Err(client.unwanted("/drain", &answer).into());
     }
-    while !matches!(
-        client.ask(Method::GET, "/livez").await,
-        Err(ClientError::Unreachable { .. })
-    ) {
+    loop {
+        let why = match client.ask(Method::GET, "/readyz").await {
+            Err(ClientError::Unreachable { .. }) => return Ok(()),
+            Err(error @ ClientError::Silent { .. }) => error.to_string(),
+            _ => "it takes its entries out of the registries, or calls in flight have not ended (remora status)"
+                .to_owned(),
+        };
         if Instant::now() + LOOK_EVERY > deadline {
-            bail!(
-                "still there after {}; its calls in flight have not ended",
-                Span(timeout)
-            );
+            bail!("still there after {}, and ending by itself: {why}", Span(timeout));
         }
         sleep(LOOK_EVERY).await;
     }
-    Ok(())
 }
 
 /// Takes it out of the registries and waits for the calls in flight.
 pub(super) async fn withdraw(client: Client, timeout: Duration) -> anyhow::Result<LeftView> {
-    let (status, body) = client.ask_within(timeout, Method::POST, "/withdraw").await?;
-    read(status, &body)
+    let client = client.until(Instant::now() + timeout);
+    // Whoever says nothing at all is told apart from one that is at work.
+    client.ask(Method::GET, "/readyz").await?;
+    match client.post(timeout, "/withdraw").await {
+        Err(ClientError::Silent { .. }) => bail!(
+            "not over within {}; Remora goes on with it: remora status shows what still leads here, and asking again waits for \
+             the rest",
+            Span(timeout)
+        ),
+        left => Ok(left?),
+    }
 }
 
 /// Has it read its configuration again; fails if that was refused.
 pub(super) async fn reload(client: Client) -> anyhow::Result<()> {
-    let (status, body) = client.ask_within(RELOAD_TIMEOUT, Method::POST, "/reload").await?;
-    if status != StatusCode::UNPROCESSABLE_ENTITY && !status.is_success() {
-        bail!("reload refused: {status} {}", String::from_utf8_lossy(&body).trim());
-    }
-    let done: ReloadView = serde_json::from_slice(&body).context("the answer cannot be read")?;
+    let done: ReloadView = client.post(RELOAD_TIMEOUT, "/reload").await?;
     if done.outcome == ReloadOutcome::Refused {
         bail!(
             "the configuration was refused, nothing changes:\n  {}",
@@ -118,7 +125,10 @@ pub(super) async fn reload(client: Client) -> anyhow::Result<()> {
     }
     let mut text = String::new();
     if done.outcome == ReloadOutcome::Unchanged {
-        text.push_str("nothing to take over\n");
+        text.push_str(match done.restart.is_empty() {
+            true => "nothing to take over\n",
+            false => "nothing that can be taken over while it runs has changed\n",
+        });
     }
     for (what, keys) in [
         ("in use", &done.applied),
@@ -129,13 +139,6 @@ pub(super) async fn reload(client: Client) -> anyhow::Result<()> {
     }
     super::print(&text)?;
     Ok(())
-}
-
-fn read<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> anyhow::Result<T> {
-    if !status.is_success() {
-        bail!("refused: {status} {}", String::from_utf8_lossy(body).trim());
-    }
-    serde_json::from_slice(body).context("the answer cannot be read")
 }
 
 /// Doors that have to close take up to 5 s each.

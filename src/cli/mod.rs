@@ -59,7 +59,8 @@ enum Command {
         /// Where it listens
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2181")]
         listen: Address,
-        /// Where it is kept; default: /var/lib/remora, else ~/.local/state/remora
+        /// Its nodes are kept in the folder `registry` of DIR; default: data_dir of $REMORA_CONFIG, else /var/lib/remora, else
+        /// ~/.local/state/remora
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
@@ -70,6 +71,9 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// How long it may take
+        #[arg(long, default_value = "10s")]
+        timeout: Span,
         #[command(flatten)]
         page: PageArgs,
     },
@@ -277,9 +281,7 @@ pub fn main(plugins: Plugins) -> ExitCode {
             block_on(run::run(args.into(), &plugins, takes_over))
         }
         Command::Supervise { pid } => return supervise(pid),
-        Command::Upgrade { binary, admin } => admin
-            .client()
-            .and_then(|client| block_on(upgrade::upgrade(client, binary))),
+        Command::Upgrade { binary, admin } => block_on(upgrade::upgrade(admin.client(), binary)),
         Command::Check(args) => check::check(&args.into(), &plugins),
         Command::Preflight(args) => match block_on(preflight::run(args, &plugins)) {
             Ok(status) => return status,
@@ -287,21 +289,20 @@ pub fn main(plugins: Plugins) -> ExitCode {
         },
         Command::Demo => block_on(async { Ok(crate::demo::run(&plugins).await?) }),
         Command::Registry { listen, data_dir } => block_on(registry::serve(listen, data_dir)),
-        Command::Status { admin, json, page } => {
-            let client = admin.client();
-            client.and_then(|client| block_on(status::status(client, json, page.into())))
-        }
+        Command::Status {
+            admin,
+            json,
+            page,
+            timeout,
+        } => block_on(status::status(within(timeout, &admin), json, page.into())),
         Command::Topology(args) => block_on(topology::topology(args)),
-        Command::Wait { admin, timeout, gone } => admin.client().and_then(|client| match gone {
-            true => block_on(ask::wait_gone(client, timeout.0)),
-            false => block_on(ask::wait(client, timeout.0)),
-        }),
-        Command::Stop { admin, timeout } => admin.client().and_then(|client| block_on(ask::stop(client, timeout.0))),
-        Command::Reload { admin } => admin.client().and_then(|client| block_on(ask::reload(client))),
-        Command::Withdraw { admin, timeout, gone } => {
-            let client = admin.client();
-            client.and_then(|client| block_on(withdraw(client, timeout, gone)))
-        }
+        Command::Wait { admin, timeout, gone } => match gone {
+            true => block_on(ask::wait_gone(admin.client(), timeout.0)),
+            false => block_on(ask::wait(admin.client(), timeout.0)),
+        },
+        Command::Stop { admin, timeout } => block_on(ask::stop(admin.client(), timeout.0)),
+        Command::Reload { admin } => block_on(ask::reload(admin.client())),
+        Command::Withdraw { admin, timeout, gone } => block_on(withdraw(admin.client(), timeout, gone)),
         Command::Rollback {
             admin,
             forward,
@@ -314,8 +315,7 @@ pub fn main(plugins: Plugins) -> ExitCode {
                 wait: wait.then_some(timeout.0),
                 json,
             };
-            let asked = admin.client();
-            match asked.and_then(|client| block_on(rollback::rollback(client, wanted))) {
+            match block_on(rollback::rollback(admin.client(), wanted)) {
                 Ok(status) => return status,
                 Err(error) => Err(error),
             }
@@ -332,7 +332,7 @@ pub fn main(plugins: Plugins) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("remora: {error:#}");
+            complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -346,7 +346,7 @@ fn supervise(pid: u32) -> ExitCode {
         Ok(())
     });
     if let Err(error) = supervised {
-        eprintln!("remora: {error:#}");
+        complain(&format!("{error:#}"));
     }
     code
 }
@@ -358,6 +358,12 @@ fn print(text: &str) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => done,
     }
+}
+
+/// Says what is wrong on standard error; nobody may be listening there.
+fn complain(text: &str) {
+    // There is no third place to say it.
+    let _ = writeln!(std::io::stderr().lock(), "remora: {text}");
 }
 
 async fn withdraw(client: Client, timeout: Span, is_gone_wanted: bool) -> anyhow::Result<()> {
@@ -373,6 +379,12 @@ async fn withdraw(client: Client, timeout: Span, is_gone_wanted: bool) -> anyhow
     Ok(())
 }
 
+/// Asks until then.
+fn within(timeout: Span, admin: &AdminArgs) -> Client {
+    let client = admin.client();
+    client.until(tokio::time::Instant::now() + timeout.0)
+}
+
 /// Runs a command on this thread, the control thread.
 fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
@@ -382,21 +394,21 @@ fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
 }
 
 impl AdminArgs {
-    fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(self.addr()?))
+    fn client(&self) -> Client {
+        Client::new(self.addr())
     }
 
-    fn addr(&self) -> anyhow::Result<SocketAddr> {
-        Ok(match self.admin {
+    fn addr(&self) -> SocketAddr {
+        match self.admin {
             Some(addr) => addr.0,
             None => {
-                crate::config::load(&Overrides::default(), |name| std::env::var(name).ok())?
-                    .config
-                    .admin
-                    .listen
-                    .0
+                let found = crate::config::admin_address(|name| std::env::var(name).ok());
+                if let Some(warning) = found.warning {
+                    complain(&format!("warning: {warning}"));
+                }
+                found.addr
             }
-        })
+        }
     }
 }
 

@@ -7,8 +7,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use hyper::Method;
+use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use crate::admin::{Client, TakeoverView};
@@ -24,14 +23,11 @@ pub(super) struct Wanted {
 
 pub(super) async fn rollback(client: Client, wanted: Wanted) -> anyhow::Result<ExitCode> {
     let path = if wanted.forward { "/forward" } else { "/rollback" };
-    let (status, body) = client.ask(Method::POST, path).await?;
-    if !status.is_success() {
-        bail!("refused: {status} {}", String::from_utf8_lossy(&body).trim());
-    }
-    let mut view: TakeoverView = serde_json::from_slice(&body).context("the answer cannot be read")?;
+    let deadline = Instant::now() + wanted.wait.unwrap_or(TIMEOUT);
+    let client = client.until(deadline);
+    let mut view: TakeoverView = client.post(TIMEOUT, path).await?;
     let mut is_done = true;
-    if let Some(limit) = wanted.wait {
-        let deadline = Instant::now() + limit;
+    if wanted.wait.is_some() {
         // A connection may come between two looks: twice in a row is done.
         let mut looks = 0;
         loop {
@@ -44,7 +40,7 @@ pub(super) async fn rollback(client: Client, wanted: Wanted) -> anyhow::Result<E
                 break;
             }
             sleep(LOOK_EVERY).await;
-            view = client.json("/takeover").await?;
+            view = client.json("/takeover").await.with_context(|| told(wanted.forward))?;
         }
     }
     let text = match wanted.json {
@@ -65,13 +61,18 @@ fn is_over(view: &TakeoverView, forward: bool) -> bool {
     }
 }
 
+/// What was asked for, and holds from the moment that it was answered.
+fn told(forward: bool) -> &'static str {
+    match forward {
+        true => "taken over again, as mode and takeover say",
+        false => "rolled back: applications get their own addresses back",
+    }
+}
+
 fn words(view: &TakeoverView, wanted: &Wanted, is_done: bool) -> String {
     let mut text = String::new();
     let mut line = |words: String| text.push_str(&(words + "\n"));
-    line(match wanted.forward {
-        true => "taken over again, as mode and takeover say".to_owned(),
-        false => "rolled back: applications get their own addresses back".to_owned(),
-    });
+    line(told(wanted.forward).to_owned());
     for known in &view.decisions {
         line(format!("  {} {}: {}", known.side, known.decision, known.count));
     }
@@ -91,16 +92,17 @@ fn words(view: &TakeoverView, wanted: &Wanted, is_done: bool) -> String {
             );
         }
         (Some(_), false) => {
-            line("nobody calls through here any more".to_owned());
-            line(format!(
-                "  before Remora is taken away, start these with the registry's own address: {}",
-                view.applications.join(", ")
-            ));
+            line("nobody calls through here any more; before Remora may be taken away:".to_owned());
+            for what in view.before_removal() {
+                line(format!("  {what}"));
+            }
         }
         (Some(_), true) => line(format!("{} publications lead here", view.leads_here)),
+        (None, false) if view.may_be_removed => line("Remora may be taken away".to_owned()),
         (None, false) => {
-            for what in &view.waits_for {
-                line(format!("  before Remora may be taken away: {what}"));
+            line("before Remora may be taken away:".to_owned());
+            for what in view.before_removal() {
+                line(format!("  {what}"));
             }
         }
         (None, true) => {}
@@ -108,6 +110,8 @@ fn words(view: &TakeoverView, wanted: &Wanted, is_done: bool) -> String {
     text
 }
 
+/// The answer comes from memory.
+const TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 3;
 const NOT_IN_TIME: u8 = 3;

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::admin::{Client, UpgradeView};
+use crate::admin::{Client, ClientError, UpgradeView};
 use crate::lifecycle::upgrade::{Answer, ask};
 
 /// Returns when the new process serves.
 pub(super) async fn upgrade(client: Client, binary: Option<PathBuf>) -> anyhow::Result<()> {
     let binary = binary.as_deref().map(program).transpose()?;
-    let view: UpgradeView = client
-        .json("/upgrade")
-        .await
-        .context("this Remora may be too old for upgrades; stop and start it instead")?;
+    let view: UpgradeView = match client.json("/upgrade").await {
+        Err(error @ (ClientError::Strange { .. } | ClientError::Refused { .. })) => {
+            return Err(error).context("it may be too old for upgrades; stop and start it instead");
+        }
+        view => view.context("nothing to upgrade")?,
+    };
     let Some(socket) = view.socket else {
         bail!("process {} takes no upgrades, its log says why", view.pid);
     };

@@ -147,7 +147,13 @@ pub fn load(overrides: &Overrides, environment: impl Fn(&str) -> Option<String>)
         .map(PathBuf::from);
     let file = overrides.file.clone().or(named);
     let mut loaded = match &file {
-        Some(path) => read_file(path)?,
+        Some(path) => read_file(path).map_err(|error| match error {
+            ConfigError::Read { file, cause } if overrides.file.is_none() => ConfigError::Read {
+                file: format!("{file} ($REMORA_CONFIG)"),
+                cause,
+            },
+            other => other,
+        })?,
         None => Loaded::of(Config::default()),
     };
     lay_environment(&mut loaded, environment)?;
@@ -167,10 +173,7 @@ fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
         cause,
     })?;
     let keys = Keys::of(&text);
-    let config = match text
-        .lines()
-        .all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
-    {
+    let config = match is_blank(&text) {
         true => Config::default(),
         false => read(&text, |key, reported| {
             let (line, column) = keys.exactly(key).unwrap_or(reported);
@@ -190,8 +193,17 @@ fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
     })
 }
 
+/// Nothing but comments.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.lines()
+        .all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
+}
+
 /// Reads YAML into `T`; an error carries the key and what `place` makes of it and of the reported line and column.
-fn read<T: DeserializeOwned>(text: &str, place: impl Fn(&str, (u64, u64)) -> Place) -> Result<T, ConfigError> {
+pub(super) fn read<T: DeserializeOwned>(
+    text: &str,
+    place: impl Fn(&str, (u64, u64)) -> Place,
+) -> Result<T, ConfigError> {
     let mut key = String::new();
     serde_saphyr::with_deserializer_from_str(text, |deserializer| {
         serde_path_to_error::deserialize(deserializer).map_err(|error| {

@@ -5,6 +5,7 @@
 //! keys; this room puts them together and says file, line and key when something is wrong.
 
 mod access;
+mod admin_address;
 mod check;
 mod data_dir;
 mod diff;
@@ -19,6 +20,7 @@ mod serves;
 mod value;
 
 pub use access::Access;
+pub use admin_address::{AdminAddress, admin_address};
 pub use check::{Checked, Note, Served, check, leave_out};
 pub use data_dir::{DataDir, data_dir};
 pub use diff::Changes;

@@ -362,7 +362,8 @@ impl Catalog {
         if withdrawn > 0 {
             info!(
                 application = held.info.application,
-                withdrawn, "the application is gone"
+                publications = withdrawn,
+                "lease ended"
             );
         }
         self.metrics

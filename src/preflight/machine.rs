@@ -72,7 +72,7 @@ async fn is_remora(admin: SocketAddr) -> bool {
     let answer = admin::Client::new(admin)
         .ask_within(ANSWER, Method::GET, "/metrics")
         .await;
-    answer.is_ok_and(|(_, body)| body.windows(7).any(|w| w == b"remora_"))
+    answer.is_ok_and(|answer| answer.body.windows(7).any(|w| w == b"remora_"))
 }
 
 const ANSWER: Duration = Duration::from_secs(1);

@@ -45,12 +45,8 @@ pub(super) fn takeover(view: &TakeoverView, now_s: u64, out: &mut Page) {
             )),
             false => out.line(format!("  ROLLED BACK {ago} ago; before Remora may be taken away:")),
         }
-        for what in &view.waits_for {
+        for what in view.before_removal() {
             out.line(format!("    {what}"));
-        }
-        if !view.applications.is_empty() {
-            let names = view.applications.join(", ");
-            out.line(format!("    start these with the registry's own address: {names}"));
         }
     }
 }

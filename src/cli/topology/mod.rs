@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::{AdminArgs, PageArgs};
 use crate::admin::{Client, Filter, TopologyView};
-use crate::config::Address;
+use crate::config::{Address, Span};
 
 /// What `remora topology` is asked.
 #[derive(Debug, Args)]
@@ -33,6 +34,9 @@ pub(super) struct TopologyArgs {
     /// Also what was never called
     #[arg(long)]
     all: bool,
+    /// How long each proxy may take
+    #[arg(long, default_value = "10s")]
+    timeout: Span,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -71,7 +75,7 @@ pub(super) async fn topology(args: TopologyArgs) -> anyhow::Result<()> {
     }
     let mut admins: Vec<SocketAddr> = args.admin.iter().map(|addr| addr.0).collect();
     if admins.is_empty() && args.from.is_empty() {
-        admins.push(AdminArgs { admin: None }.addr()?);
+        admins.push(AdminArgs { admin: None }.addr());
     }
     let page = match filter.query().as_str() {
         "" => "/topology".to_owned(),
@@ -80,7 +84,10 @@ pub(super) async fn topology(args: TopologyArgs) -> anyhow::Result<()> {
     for admin in admins {
         topology.remoras.push(Remora {
             admin: admin.to_string(),
-            view: Client::new(admin).json(&page).await?,
+            view: Client::new(admin)
+                .until(Instant::now() + args.timeout.0)
+                .json(&page)
+                .await?,
         });
     }
     let printed = match args.format {

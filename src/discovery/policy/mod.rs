@@ -20,7 +20,7 @@ pub(super) use self::apply::{Steps, of_instance};
 pub use self::config::{Config, Mode, Pattern, Rule, Sides};
 use self::rollback::Rollback;
 pub(super) use self::view::leading;
-pub use self::view::{PolicyView, RuleUse, SideCount};
+pub use self::view::{CONFIGURATION, PolicyView, RuleUse, SideCount};
 
 /// Which side of a call is decided on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The policy and what came of it, for `status` and metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use remora_registry::{Instance, Why};
 use serde::Serialize;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::apply::of_target;
 use super::{Mode, Rule, Side, Subject};
 use crate::discovery::catalog::{Catalog, List, State};
+use crate::discovery::lease::Held;
 
 /// What is taken over, and why the rest is not.
 #[derive(Clone, Debug, Serialize)]
@@ -35,7 +36,12 @@ pub struct PolicyView {
     pub is_off: bool,
     /// Applications that have their registry here, by name as far as it is known.
     pub applications: Vec<String>,
+    /// Publications of the configuration: they have no session but Remora's.
+    pub configured: usize,
 }
+
+/// The facade of leases that are the configuration's own words, not an application's.
+pub const CONFIGURATION: &str = "config";
 
 /// One entry of a list of the policy.
 #[derive(Clone, Debug, Serialize)]
@@ -64,6 +70,11 @@ impl Catalog {
         let policy = self.policy();
         let rules = |rules: &[Rule]| rules.iter().map(|rule| self.rule_use(&state, rule)).collect();
         let decisions = self.decisions(&state);
+        let is_configured = |held: &Held| held.info.facade == CONFIGURATION;
+        let configured = state.leases.iter().filter(|(_, held)| is_configured(held));
+        let here = state.leases.iter().filter(|(_, held)| !is_configured(held));
+        // One application may have several sessions.
+        let applications: BTreeSet<&str> = here.filter_map(|(id, _)| state.leases.application(*id)).collect();
         PolicyView {
             mode: policy.mode.label(),
             side: policy.takeover.side.label(),
@@ -83,11 +94,8 @@ impl Catalog {
             leads_here: leading(&state),
             unsettled: unsettled(&state),
             is_off: policy.mode == Mode::Observe || policy.rolled_back,
-            applications: state
-                .leases
-                .iter()
-                .filter_map(|(id, _)| state.leases.application(*id).map(str::to_owned))
-                .collect(),
+            applications: applications.into_iter().map(str::to_owned).collect(),
+            configured: configured.map(|(_, held)| held.publications.len()).sum(),
         }
     }
 
