@@ -149,6 +149,18 @@ fn a_wrong_configuration_is_answered_with_file_line_column_key_and_what_is_allow
             "registry: embedded\nregistries: [ { name: a, registry: embedded } ]\n",
             "registry: stands beside `registries`",
         ),
+        (
+            "data_dir: ''\n",
+            "remora.yaml:1:11: data_dir: is empty; allowed: a directory",
+        ),
+        (
+            "data_dir: /dev/null/state\n",
+            "remora.yaml:1:11: data_dir: /dev/null is a file; allowed: a directory",
+        ),
+        (
+            "registry: zookeeper://h:2181/shop/../x\n",
+            "remora.yaml:1:11: registry: zookeeper://h:2181/shop/../x is no ZooKeeper address: chroot",
+        ),
     ];
     for (yaml, expected) in cases {
         let (output, said) = check(yaml);
@@ -169,6 +181,26 @@ fn broken_yaml_and_an_absent_file_are_told_by_name() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("/nonexistent/remora.yaml: No such file"), "{said}");
+    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+        .arg("check")
+        .env("REMORA_CONFIG", "/nonexistent/remora.yaml")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("/nonexistent/remora.yaml ($REMORA_CONFIG): No such file"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_flag_is_named_once() {
+    for registry in ["nacos://h", "nacos://h:8848/namespace"] {
+        let (output, said) = check_with("", &["--registry", registry], &[]);
+        assert_eq!(output.status.code(), Some(1));
+        let expected = "remora: --registry: nacos:// is not served by this version; allowed: embedded, zookeeper";
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]

@@ -5,9 +5,10 @@ mod site;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use site::{Site, free_ports, remora, text};
+use site::{Running, Site, free_ports, remora, text};
 
 #[test]
 fn it_runs_says_what_to_set_answers_and_stops() {
@@ -44,6 +45,44 @@ fn sigterm_drains_and_ends_well() {
     running.signal("-TERM");
     assert!(running.end().success());
     assert!(running.said().contains("stopped"));
+}
+
+#[test]
+fn it_serves_on_when_nobody_reads_its_log_any_more() {
+    let site = Site::new();
+    let mut running = site.run();
+    assert!(site.ask("wait").status.success());
+    drop((running.0.stdout.take(), running.0.stderr.take()));
+    // Each of these is logged.
+    for _ in 0..3 {
+        let done = site.ask("reload");
+        assert!(done.status.success(), "{}", text(&done));
+    }
+    assert!(site.ask("stop").status.success());
+    assert!(running.end().success());
+}
+
+#[test]
+fn commands_end_quietly_when_nobody_reads_what_they_say() {
+    let site = Site::new();
+    let config = site.config().display().to_string();
+    let commands: [&[&str]; 5] = [
+        &["check", "--config", &config],
+        &["--help"],
+        &["status", "--admin", "127.0.0.1:1"],
+        &["check", "--config", "/nowhere"],
+        &["exec", "--config", &config, "--", "/bin/true"],
+    ];
+    for command in commands {
+        let mut child = remora(command)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("cargo built the binary");
+        drop((child.stdout.take(), child.stderr.take()));
+        let code = Running(child).end().code();
+        assert!(matches!(code, Some(0 | 1)), "{command:?} ended with {code:?}");
+    }
 }
 
 #[test]
@@ -146,7 +185,8 @@ fn a_directory_that_cannot_be_written_is_named() {
         .expect("the binary");
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output);
-    assert!(said.contains(path(&inside)) && said.contains("data_dir"), "{said}");
+    let expected = format!("--data-dir: {} is a file", path(&file));
+    assert!(said.contains(&expected), "{said}");
 }
 
 #[test]

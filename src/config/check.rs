@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use super::data_dir;
 use super::doors::{DoorApplication, Facades};
 use super::error::ConfigError;
 use super::limits;
@@ -223,11 +224,10 @@ impl Checker<'_> {
     fn registry_url(&mut self, key: String, url: &RegistryUrl) {
         let scheme = url.scheme();
         if self.served.registries.contains(&scheme) {
-            if let RegistryUrl::Url { scheme, path, .. } = url
-                && scheme == "file"
-                && let Err(error) = remora_file::FileRegistry::read(std::path::Path::new(path))
-            {
-                self.note(key, format!("{error}; it is read again every second"));
+            match url.look() {
+                Ok(None) => {}
+                Ok(Some(note)) => self.note(key, note),
+                Err(problem) => self.wrong(key, problem),
             }
             return;
         }
@@ -375,6 +375,9 @@ impl Checker<'_> {
             }
             _ => {}
         }
+        if let Some(problem) = config.data_dir.as_deref().and_then(data_dir::problem) {
+            self.wrong("data_dir", problem);
+        }
         if !(1..=MAX_WORKERS).contains(&config.workers) {
             self.wrong(
                 "workers",
@@ -389,8 +392,7 @@ impl Checker<'_> {
             self.wrong("takeover.percent", format!("{}; allowed: 0 to 100", takeover.percent));
         }
         for (list, rules) in [("allow", &takeover.allow), ("deny", &takeover.deny)] {
-            for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.is_empty()) {
-                let _ = rule;
+            for (at, _) in rules.iter().enumerate().filter(|(_, rule)| rule.is_empty()) {
                 self.wrong(
                     format!("takeover.{list}[{at}]"),
                     "an entry without service, application, group or side names everything; leave the list out instead",

@@ -33,6 +33,16 @@ pub fn data_dir(configured: Option<&Path>) -> Result<DataDir, (PathBuf, std::io:
     }
 }
 
+/// Why a configured directory cannot be one, as far as can be seen without making it.
+pub(super) fn problem(path: &Path) -> Option<String> {
+    if path.as_os_str().is_empty() {
+        return Some("is empty; allowed: a directory".to_owned());
+    }
+    let there = path.ancestors().find(|part| part.exists())?;
+    let is_file = !there.is_dir();
+    is_file.then(|| format!("{} is a file; allowed: a directory", there.display()))
+}
+
 fn writable(path: &Path, why: &'static str) -> Result<DataDir, (PathBuf, std::io::Error)> {
     let probe = path.join(format!(".writable-{}", std::process::id()));
     let tried = std::fs::create_dir_all(path)
@@ -61,5 +71,11 @@ mod tests {
         std::fs::write(&file, b"").unwrap();
         let (named, _) = data_dir(Some(&file.join("x"))).unwrap_err();
         assert_eq!(named, file.join("x"));
+        for wrong in [&file, &file.join("x")] {
+            assert!(problem(wrong).unwrap().contains("/file is a file"), "{wrong:?}");
+        }
+        assert_eq!(problem(Path::new("")).unwrap(), "is empty; allowed: a directory");
+        assert_eq!(problem(&dir.path().join("c/d")), None);
+        assert_eq!(problem(Path::new("relative/c")), None);
     }
 }

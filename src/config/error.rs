@@ -47,7 +47,7 @@ pub enum ConfigError {
         cause: std::io::Error,
     },
     /// A key or value is wrong.
-    #[error("{place}: {}{problem}", key_prefix(.key))]
+    #[error("{place}: {}{problem}", key_prefix(.place, .key))]
     Invalid {
         /// Where it stands.
         place: Place,
@@ -58,9 +58,13 @@ pub enum ConfigError {
     },
 }
 
-fn key_prefix(key: &str) -> String {
+fn key_prefix(place: &Place, key: &str) -> String {
     match key {
         "" | "." | "?" => String::new(),
+        // `--data-dir` has said it.
+        key if matches!(place, Place::Flag(flag) if flag.trim_start_matches('-').replace('-', "_") == key) => {
+            String::new()
+        }
         key => format!("{key}: "),
     }
 }

@@ -4,7 +4,11 @@
 //! Only the form is checked here; which schemes this build has an adapter for is known to `check.rs`.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
+
+use remora_file::FileRegistry;
+use remora_zookeeper::backend::Ensemble;
 
 use super::value::{ValueError, text_value};
 
@@ -42,6 +46,26 @@ impl RegistryUrl {
         };
         let settings = path.trim_start_matches('/').strip_prefix('?')?;
         settings_of(settings).find(|(k, _)| *k == key).map(|(_, value)| value)
+    }
+
+    /// What can be told of it without asking it: something to know, or why it cannot be one.
+    pub(super) fn look(&self) -> Result<Option<String>, String> {
+        let Self::Url { scheme, path, .. } = self else {
+            return Ok(None);
+        };
+        match scheme.as_str() {
+            "file" => {
+                let read = FileRegistry::read(Path::new(path));
+                Ok(read
+                    .err()
+                    .map(|error| format!("{error}; it is read again every second")))
+            }
+            "zookeeper" => match Ensemble::parse(&self.to_string()) {
+                Ok(_) => Ok(None),
+                Err(error) => Err(error.to_string()),
+            },
+            _ => Ok(None),
+        }
     }
 
     /// As it was written, with its password: for another process of ours, never to be printed.
@@ -96,6 +120,8 @@ impl FromStr for RegistryUrl {
                     && credentials.is_none()
                     && settings.is_empty() | settings.strip_prefix('?').is_some_and(are_settings)
             }
+            // Not in this version, whatever stands there: the check says so.
+            "nacos" => true,
             _ => hosts.split(',').all(is_host_port),
         };
         if !scheme_is_word || !place_is_given {

@@ -126,7 +126,10 @@ impl LogConfig {
     pub fn start(&self) -> Result<LogLevels, TryInitError> {
         let (levels, handle) = reload::Layer::new(self.level.0.clone());
         let registry = tracing_subscriber::registry().with(levels);
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        // Who reads the log may go away; the layer's own word on that would panic on the same closed pipe.
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .log_internal_errors(false);
         match self.format {
             LogFormat::Text => {
                 let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
