@@ -39,8 +39,11 @@ pub enum PreflightError {
         /// Its address.
         url: String,
         /// Why.
-        why: &'static str,
+        why: String,
     },
+    /// A list in a file, which is wrong or not there.
+    #[error(transparent)]
+    File(remora_registry::RegistryError),
     /// `--only` names what is not there.
     #[error("{names} (--only); {known} services and applications are there")]
     Unknown {
@@ -59,6 +62,7 @@ impl PreflightError {
             Self::SofaRegistry { cause, .. } => cause.reason(),
             Self::Address(_) => "registry_address",
             Self::NothingToLookAt { .. } => "nothing_to_look_at",
+            Self::File(cause) => cause.reason(),
             Self::Unknown { .. } => "service_unknown",
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads one registry, by its adapter's own survey.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,10 @@ use crate::config::{RegistryEntry, RegistryUrl};
 pub(super) async fn look(entry: &RegistryEntry, deadline: Duration) -> Result<Looked, PreflightError> {
     let begin = Instant::now();
     let url = entry.registry.to_string();
-    let nothing = |why| PreflightError::NothingToLookAt {
+    let nothing = |why: &str| PreflightError::NothingToLookAt {
         name: entry.name.clone(),
         url: url.clone(),
-        why,
+        why: why.to_owned(),
     };
     let survey = match entry.registry.scheme() {
         "zookeeper" => {
@@ -63,7 +64,18 @@ pub(super) async fn look(entry: &RegistryEntry, deadline: Duration) -> Result<Lo
                        (facades.zookeeper.raw, or that of remora registry) as --registry zookeeper://HOST:PORT";
             return Err(nothing(why));
         }
-        "file" => return Err(nothing("a file is read as it is; remora check reads it")),
+        "file" => {
+            let RegistryUrl::Url { path, .. } = &entry.registry else {
+                return Err(nothing("it names no file"));
+            };
+            let entries = remora_file::FileRegistry::read(Path::new(path)).map_err(PreflightError::File)?;
+            let why = format!(
+                "{} instances, its operator's own words: nobody publishes in a file, so there is nothing that takeover would \
+                 rewrite in it; run remora with it and see what is handed out (remora status)",
+                entries.len()
+            );
+            return Err(nothing(&why));
+        }
         _ => return Err(nothing("this version cannot look at such a registry")),
     };
     Ok(Looked {

@@ -68,10 +68,11 @@ pub async fn survey(endpoints: Vec<Endpoint>, config: Config, deadline: Duration
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
     let wait = config.connection.connect_timeout;
+    let left = || wait.min(until.saturating_duration_since(Instant::now())).max(MOMENT);
     let registry = SofaRegistry::start("preflight", endpoints.clone(), config, stop.clone());
-    connected(&registry).await?;
+    connected(&registry, until, deadline).await?;
     let mut survey = Survey::default();
-    let ids = ids(&endpoints, wait, &mut survey).await?;
+    let ids = ids(&endpoints, &left, &mut survey).await?;
     let mut services: BTreeMap<Target, (Service, String)> = BTreeMap::new();
     for id in &ids {
         if let Some(service) = service_in(id) {
@@ -85,26 +86,32 @@ pub async fn survey(endpoints: Vec<Endpoint>, config: Config, deadline: Duration
     }
     lists(&registry, &services, until, &mut survey).await;
     configurations(&registry, &services, &mut survey).await;
-    consumers(&endpoints, &services, wait, &mut survey).await;
+    consumers(&endpoints, &services, &left, &mut survey).await;
     stop.cancel();
-    let _ = timeout(wait, registry.closed()).await;
+    let _ = timeout(left(), registry.closed()).await;
     survey.sort();
     Ok(survey)
 }
 
-async fn connected(registry: &SofaRegistry) -> Result<(), SurveyError> {
+async fn connected(registry: &SofaRegistry, until: Instant, deadline: Duration) -> Result<(), SurveyError> {
     let mut state = registry.state();
     let is_decided = |s: &RegistryState| !matches!(s, RegistryState::Connecting);
-    let cause = match state.wait_for(is_decided).await.as_deref() {
-        Ok(RegistryState::Up { .. }) => return Ok(()),
-        Ok(RegistryState::Down { cause, .. }) => cause.to_string(),
-        _ => "it was closed".to_owned(),
+    let decided = timeout_at(until, state.wait_for(is_decided)).await;
+    let cause = match decided.as_ref().map(|state| state.as_deref()) {
+        Ok(Ok(RegistryState::Up { .. })) => return Ok(()),
+        Ok(Ok(RegistryState::Down { cause, .. })) => cause.to_string(),
+        Ok(_) => "it was closed".to_owned(),
+        Err(_) => format!("no answer within {deadline:?}"),
     };
     Err(SurveyError::NoServer { cause })
 }
 
 /// What every endpoint says that it holds; each knows its own clients only.
-async fn ids(endpoints: &[Endpoint], wait: Duration, survey: &mut Survey) -> Result<BTreeSet<String>, SurveyError> {
+async fn ids(
+    endpoints: &[Endpoint],
+    left: &dyn Fn() -> Duration,
+    survey: &mut Survey,
+) -> Result<BTreeSet<String>, SurveyError> {
     let mut ids = BTreeSet::new();
     let mut last = None;
     let mut has_answer = false;
@@ -113,7 +120,7 @@ async fn ids(endpoints: &[Endpoint], wait: Duration, survey: &mut Survey) -> Res
             address: endpoint.to_string(),
             ..ServerFacts::default()
         };
-        let answer = get(endpoint, PATH, wait).await;
+        let answer = get(endpoint, PATH, left()).await;
         let cause = match answer {
             Ok((200, text)) => match serde_json::from_str::<BTreeSet<String>>(&text) {
                 Ok(list) => {
@@ -245,7 +252,7 @@ struct Source {
 async fn consumers(
     endpoints: &[Endpoint],
     services: &BTreeMap<Target, (Service, String)>,
-    wait: Duration,
+    left: &dyn Fn() -> Duration,
     survey: &mut Survey,
 ) {
     let mut asked = JoinSet::new();
@@ -261,7 +268,7 @@ async fn consumers(
                 "/digest/SUB/data/query?dataInfoId={}",
                 remora_naming::dubbo_url::encode_component(id)
             );
-            let target = target.clone();
+            let (target, wait) = (target.clone(), left());
             asked.spawn(async move { (target, get(&endpoint, &path, wait).await) });
         }
         let Some(answer) = asked.join_next().await else { break };
@@ -308,6 +315,7 @@ const PATH: &str = "/digest/getDataInfoIdList";
 /// The server gathers pushes for half a second.
 const PUSH: Duration = Duration::from_secs(5);
 const CONFIGURATION: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(100);
 /// Registrations under way.
 const AT_A_TIME: usize = 1_000;
 /// HTTP questions under way.

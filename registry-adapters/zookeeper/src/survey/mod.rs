@@ -126,14 +126,17 @@ pub async fn survey(backend: Arc<dyn Backend>, options: Options) -> Result<Surve
     });
     stop.cancel();
     // An answer to the farewell is waited for, but not for long: it changes nothing here.
-    let _ = tokio::time::timeout(FAREWELL, client.closed()).await;
+    let left = options.deadline.saturating_sub(started.elapsed()).max(MOMENT);
+    let _ = tokio::time::timeout(FAREWELL.min(left), client.closed()).await;
     survey
 }
 
 async fn connected(client: &Client, options: &Options) -> Result<(), SurveyError> {
     let mut state = client.state();
     let is_decided = |s: &SessionState| !matches!(s, SessionState::Connecting);
-    let limit = options.deadline.min(SESSION);
+    // A part of the time is for the question what listens there instead.
+    let asking = HINT.min(options.deadline / 4);
+    let limit = (options.deadline - asking).min(SESSION);
     let cause: Arc<str> = match tokio::time::timeout(limit, state.wait_for(is_decided))
         .await
         .as_ref()
@@ -145,7 +148,10 @@ async fn connected(client: &Client, options: &Options) -> Result<(), SurveyError
         Err(_) => format!("it gave none within {limit:?}").into(),
     };
     let hint = match options.servers.first() {
-        Some(server) => servers::what_listens(server).await,
+        Some(server) => {
+            let hint = tokio::time::timeout(asking, servers::what_listens(server)).await;
+            hint.unwrap_or_else(|_| "something listens there and says nothing".to_owned())
+        }
         None => String::new(),
     };
     Err(SurveyError::NoSession {
@@ -183,4 +189,6 @@ async fn read_all(reads: &Reads, options: &Options, chroot: &str) -> Result<Surv
 
 /// Each server of an ensemble has 3 s for the connection; this is for five of them.
 const SESSION: Duration = Duration::from_secs(20);
+const HINT: Duration = Duration::from_secs(3);
 const FAREWELL: Duration = Duration::from_secs(2);
+const MOMENT: Duration = Duration::from_millis(100);
