@@ -333,6 +333,29 @@ fn scripted(options: Options) -> (Client, mpsc::UnboundedReceiver<DuplexStream>)
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_greeting_that_a_starting_server_lost_is_repeated_soon_and_a_slow_server_gets_its_time() {
+    let (client, mut peers) = scripted(Options::default());
+    let mut silent = Vec::new();
+    let mut last = tokio::time::Instant::now();
+    for waited in [0, 2, 4, 8, 10] {
+        silent.push(Peer::next(&mut peers).await);
+        let now = tokio::time::Instant::now();
+        let pause = (now - last).checked_sub(Duration::from_secs(waited));
+        assert!(
+            pause.is_some_and(|pause| pause <= Duration::from_secs(2)),
+            "{:?}",
+            now - last
+        );
+        last = now;
+    }
+    let (mut peer, _) = Peer::next(&mut peers).await;
+    // Longer than the first wait, not longer than an operation may take.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    peer.welcome(7, 30_000).await;
+    assert_eq!(until(&client, "up", up).await.0, 7);
+}
+
+#[tokio::test(start_paused = true)]
 async fn server_with_lower_zxids_does_not_lock_us_out() {
     let (client, mut peers) = scripted(Options::default());
     let (mut peer, greeting) = Peer::next(&mut peers).await;

@@ -68,7 +68,13 @@ impl Session {
         let mut failures = 0;
         let mut refusals = 0;
         loop {
-            let attempt = open(Arc::clone(&self.backend), self.greeting.clone(), self.options.clone());
+            let answer_within = greeting_limit(&self.options, refusals);
+            let attempt = open(
+                Arc::clone(&self.backend),
+                self.greeting.clone(),
+                self.options.clone(),
+                answer_within,
+            );
             let Some(opened) = self.while_refusing(attempt).await else {
                 break;
             };
@@ -202,6 +208,7 @@ async fn open(
     backend: Arc<dyn Backend>,
     greeting: ConnectRequest,
     options: Options,
+    answer_within: Duration,
 ) -> Result<Option<Connection>, Unopened> {
     let io = match timeout(CONNECT_TIMEOUT, backend.connect()).await {
         Ok(Ok(io)) => io,
@@ -212,14 +219,22 @@ async fn open(
         }
     };
     let open = Connection::open(io, &greeting, options.auth.as_ref(), options.max_frame_bytes);
-    match timeout(options.operation_timeout, open).await {
+    match timeout(answer_within, open).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(end)) => Err(Unopened::Greeting(format!("no session: {end}").into())),
         Err(_) => {
-            let cause = format!("no session: no answer within {:?}", options.operation_timeout);
+            let cause = format!("no session: no answer within {answer_within:?}");
             Err(Unopened::Greeting(cause.into()))
         }
     }
+}
+
+/// How long an answer to the greeting is waited for. A server that is starting takes connections and never answers some of them
+/// (3.9.5, seen: they hang until the client gives up), so the first wait is short; a slow one gets longer ones.
+fn greeting_limit(options: &Options, refusals: u32) -> Duration {
+    FIRST_GREETING
+        .saturating_mul(1_u32.checked_shl(refusals.min(16)).unwrap_or(u32::MAX))
+        .min(options.operation_timeout)
 }
 
 /// Doubles with each failure, a random half of it.
@@ -235,3 +250,4 @@ const NO_PASSWORD: Bytes = Bytes::from_static(&[0; 16]);
 /// `Ensemble` tries its servers for 3 s each; this is for five of them and their names.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const REFUSALS_BEFORE_FORGETTING: u32 = 1;
+const FIRST_GREETING: Duration = Duration::from_secs(2);
