@@ -2,17 +2,19 @@
 //! What this room hands to the process that takes over: the publications that Remora keeps in registries itself.
 //!
 //! Everything else stands in the data directory (lists, ingress ports, egress generation) or comes back with the
-//! applications. Until they are back, what they published goes on standing: the next process holds it for a grace time.
+//! applications. Until one is back, what it published goes on standing: the next process holds it until then, for a grace
+//! time at most.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use remora_registry::Target;
+use remora_registry::{Instance, Target};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, lock};
 use super::desk::Desk;
-use super::kept::KeptState;
+use super::kept::{Hold, KeptState};
 use super::snapshot::{Level, Whole};
 
 /// One publication that is kept.
@@ -22,6 +24,53 @@ pub struct Publication {
     namespace: String,
     name: String,
     instance: Whole,
+}
+
+/// What stands for applications that are not back yet.
+#[derive(Default)]
+pub(super) struct Inherited(Mutex<Vec<Waiting>>);
+
+/// One publication that waits for its application.
+struct Waiting {
+    target: Target,
+    instance: Instance,
+    hold: Hold,
+}
+
+impl Inherited {
+    /// Gives the publication that is kept now what stood for it: that goes once `hold` stands, or at once where both are one
+    /// place. `shown` is what is kept now, of an application that listens at `app_port`; `hosts` are its own and our ingress's.
+    pub(super) fn hand_over(&self, target: &Target, shown: &Instance, app_port: u16, hosts: &[String], hold: &Hold) {
+        let is_back = |waiting: &Waiting| {
+            let stood = &waiting.instance;
+            let is_same_place = (&stood.host, stood.port) == (&shown.host, shown.port);
+            // One application of this host has the port, whether our ingress stood for it or itself.
+            let is_same_port = stood.app_port().unwrap_or(stood.port) == app_port;
+            waiting.target == *target
+                && stood.protocol == shown.protocol
+                && stood.key == shown.key
+                && (is_same_place || (is_same_port && hosts.iter().any(|host| **host == *stood.host)))
+        };
+        let mut back = Vec::new();
+        {
+            let mut waiting = lock(&self.0);
+            let mut at = 0;
+            while let Some(one) = waiting.get(at) {
+                match is_back(one) {
+                    true => back.push(waiting.swap_remove(at)),
+                    false => at += 1,
+                }
+            }
+        }
+        for waiting in back {
+            hold.succeed(waiting.hold);
+        }
+    }
+
+    fn end(&self) {
+        let all = std::mem::take(&mut *lock(&self.0));
+        drop(all);
+    }
 }
 
 impl Catalog {
@@ -59,36 +108,37 @@ impl Desk {
     /// Goes on keeping what the former process kept, until the applications are back or had time enough.
     pub fn inherit(&self, publications: Vec<Publication>) {
         let (catalog, link) = self.parts();
-        let mut holds = Vec::new();
+        let mut waiting = Vec::new();
         for publication in publications {
             let (namespace, name) = (publication.namespace.into(), publication.name.into());
             let target = match publication.level {
                 Level::Service => Target::Service { namespace, name },
                 Level::Application => Target::Application { namespace, name },
             };
-            match link.kept.hold(&target, publication.instance.instance()) {
-                Ok(hold) => holds.push(hold),
+            let instance = publication.instance.instance();
+            match link.kept.hold(&target, instance.clone()) {
+                Ok(hold) => waiting.push(Waiting { target, instance, hold }),
                 Err(error) => {
                     warn!(registry = &*link.name, service = %target, %error, "a publication is not taken over")
                 }
             }
         }
-        if holds.is_empty() {
+        if waiting.is_empty() {
             return;
         }
         info!(
             registry = &*link.name,
-            publications = holds.len(),
+            publications = waiting.len(),
             "publications are taken over"
         );
-        let drain = catalog.drain.clone();
+        *lock(&link.inherited.0) = waiting;
+        let (drain, link) = (catalog.drain.clone(), Arc::clone(link));
         let grace = async move {
             tokio::select! {
                 () = drain.cancelled() => {}
                 () = tokio::time::sleep(GRACE) => {}
             }
-            // Whoever came back holds it, too.
-            drop(holds);
+            link.inherited.end();
         };
         catalog.tasks.spawn_on(grace, &catalog.runtime);
     }

@@ -72,10 +72,12 @@ impl Catalog {
             Ok(outward) => self.decide_outward(lease, target, instance, outward),
             Err(_) => Why::TakenOver.into(),
         };
+        let own_host = takeover::own_host(&self.setup, published_addresses, instance);
+        let ingress_host = assigned.as_ref().ok().map(|outward| outward.host.clone());
+        let hosts: Vec<String> = ingress_host.into_iter().chain([own_host.clone()]).collect();
         let (outward, shown, outcome) = match assigned {
             Ok(_) if !decision.taken => {
-                let host = takeover::own_host(&self.setup, published_addresses, instance);
-                let (outward, mut shown, _) = unchanged(instance, host)?;
+                let (outward, mut shown, _) = unchanged(instance, own_host)?;
                 // Read from where it goes to, it goes there letter for letter.
                 shown.raw = Arc::clone(&instance.raw);
                 (outward, shown, decision.why.label())
@@ -89,7 +91,9 @@ impl Catalog {
             Err(PublishError::AlreadyTakenOver { port, .. }) => return Err(PublishError::OwnPort { port }),
             Err(error) => return Err(error),
         };
-        let hold = link.kept.hold(target, shown)?;
+        let hold = link.kept.hold(target, shown.clone())?;
+        link.inherited
+            .hand_over(target, &shown, outward.app_port, &hosts, &hold);
         self.record(lease, target, instance, &outward, decision, Some(hold));
         self.stands(lease, target, instance, outcome == "taken_over");
         Ok((outward, outcome))

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::catalog::Catalog;
 use super::guard::{Guard, Verdict};
+use super::handover::Inherited;
 use super::hosts::resolve;
 use super::ingress::IngressChange;
 use super::ingress_file;
@@ -34,6 +35,8 @@ pub(super) struct Link {
     pub(super) registry: Arc<dyn Registry>,
     /// What Remora publishes there itself.
     pub(super) kept: Arc<Kept>,
+    /// What a former process kept there, until its applications are back.
+    pub(super) inherited: Inherited,
     /// A list changed: the file on disk is old.
     pub(super) changed: Notify,
     file: Option<PathBuf>,
@@ -84,6 +87,7 @@ pub(super) fn link(catalog: &Arc<Catalog>, name: &str, identity: &str, registry:
         identity: identity.to_owned(),
         registry,
         kept: kept_there,
+        inherited: Inherited::default(),
         changed: Notify::new(),
         file,
         first_up: OnceLock::new(),

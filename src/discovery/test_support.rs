@@ -157,7 +157,11 @@ impl Registry for Scripted {
 
     fn publish<'a>(&'a self, target: &'a Target, instance: &'a Instance) -> BoxFuture<'a, Result<(), RegistryError>> {
         Box::pin(async move {
-            lock(&self.standing).push((target.clone(), instance.clone()));
+            // What stands already is the same entry, whoever publishes it again.
+            let mut standing = lock(&self.standing);
+            if !standing.iter().any(|(t, i)| (t, i) == (target, instance)) {
+                standing.push((target.clone(), instance.clone()));
+            }
             Ok(())
         })
     }

@@ -184,3 +184,94 @@ async fn what_is_kept_goes_back_to_the_applications_own_address_and_forward_agai
     assert_eq!(standing(&house), [""; 0]);
     assert_eq!(house.catalog.policy_view().leads_here, 0);
 }
+
+fn advertised(registry: &Arc<Scripted>, dir: &Path) -> House {
+    open(Arc::clone(registry), Some(dir), Some("10.0.0.9".parse().unwrap()))
+}
+
+/// The next process of one that ended by a hot upgrade, before any application is back.
+fn upgraded(former: &House, dir: &Path) -> House {
+    let publications = former.catalog.freeze_kept().remove(0).1;
+    former.drain.cancel();
+    let next = advertised(&former.registry, dir);
+    next.desk.inherit(publications);
+    next
+}
+
+fn addresses(house: &House) -> Vec<String> {
+    let all = house.registry.standing().into_iter();
+    all.map(|(_, i)| format!("{}:{}", i.host, i.port)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_former_process_kept_is_its_applications_again_as_soon_as_that_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let former = advertised(&Scripted::up(), dir.path());
+    let own = provider("10.0.0.5", 20880, "weight=7");
+    let lease = former.lease("provider");
+    assert!(former.catalog.roll_back(true).unwrap());
+    former.desk.publish_kept(lease.id(), &echo(), &own).unwrap();
+    turn().await;
+    let given_back = ["10.0.0.5:20880"];
+    assert_eq!(addresses(&former), given_back);
+    let next = upgraded(&former, dir.path());
+    turn().await;
+    let lease = next.lease("provider");
+    next.desk.publish_kept(lease.id(), &echo(), &own).unwrap();
+    a_while().await;
+    assert_eq!(addresses(&next), given_back, "nothing was withdrawn");
+
+    assert!(next.catalog.roll_back(false).unwrap());
+    let ingress = next.desk.known_outward(&own).unwrap().port;
+    a_while().await;
+    assert_eq!(addresses(&next), [format!("10.0.0.9:{ingress}")]);
+    assert!(next.catalog.roll_back(true).unwrap());
+    a_while().await;
+    assert_eq!(addresses(&next), given_back);
+    assert_eq!(next.catalog.policy_view().leads_here, 0);
+    drop(lease);
+    turn().await;
+    assert_eq!(addresses(&next), [""; 0], "nothing is held for somebody who was back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ingress_of_a_former_process_goes_once_the_next_ones_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let former = advertised(&Scripted::up(), dir.path());
+    let lease = former.lease("provider");
+    let (own, other) = (
+        provider("10.0.0.5", 20880, "weight=7"),
+        provider("10.0.0.5", 30880, "weight=7"),
+    );
+    for instance in [&own, &other] {
+        former.desk.publish_kept(lease.id(), &echo(), instance).unwrap();
+    }
+    turn().await;
+    let before = standing(&former);
+    // The configured ingress port is 0 here: every process has another one.
+    let next = upgraded(&former, dir.path());
+    let lease = next.lease("provider");
+    let outward = next.desk.publish_kept(lease.id(), &echo(), &own).unwrap();
+    turn().await;
+    assert_eq!(standing(&next).len(), 3, "both for a while");
+    a_while().await;
+    let expected = [before[1].clone(), format!("dubbo://10.0.0.9:{} 7 20880", outward.port)];
+    assert_eq!(standing(&next), expected, "the other application is not back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_comes_back_for_is_withdrawn_after_a_grace_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let former = advertised(&Scripted::up(), dir.path());
+    let lease = former.lease("provider");
+    let own = provider("10.0.0.5", 20880, "weight=7");
+    former.desk.publish_kept(lease.id(), &echo(), &own).unwrap();
+    turn().await;
+    let next = upgraded(&former, dir.path());
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    turn().await;
+    assert_eq!(standing(&next).len(), 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    turn().await;
+    assert_eq!(standing(&next), [""; 0]);
+}
