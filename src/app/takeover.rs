@@ -82,8 +82,13 @@ impl Takeover {
                 view.waits_for.push(what);
             }
         };
+        let is_leaving = self.readiness.is_leaving();
         wait(
-            !policy.is_off,
+            is_leaving,
+            "all that led here was withdrawn for good; what is left here ends with remora stop".to_owned(),
+        );
+        wait(
+            !policy.is_off && !is_leaving,
             "the takeover is in force; remora rollback gives everything back".to_owned(),
         );
         wait(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use remora_registry::{Instance, LeaseId, LeaseInfo, Outward, ServiceKey, Target};
+use remora_registry::{Instance, LeaseId, LeaseInfo, Outward, ServiceKey, Target, Why};
 
 use super::kept::Hold;
 use super::policy::Decision;
@@ -43,6 +43,21 @@ pub(super) struct Publication {
     pub(super) decision: Decision,
     /// Whether our ingress stands in the registry: after a change of the decision not yet, or still.
     pub(super) leads_here: bool,
+}
+
+impl Publication {
+    /// Remora keeps it, and withdrew it for good.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.state().is_none())
+    }
+
+    /// What became of it.
+    pub(super) fn why(&self) -> Why {
+        match self.is_withdrawn() {
+            true => Why::Withdrawn,
+            false => self.decision.why,
+        }
+    }
 }
 
 impl Leases {

@@ -62,7 +62,7 @@ pub struct PublishedView {
     pub protocol: String,
     /// Where it listens, as others would dial it.
     pub own: String,
-    /// What stands in the registry.
+    /// What stands in the registry; empty when it was withdrawn.
     pub in_registry: String,
     /// Word for what is decided.
     pub decision: &'static str,
@@ -289,15 +289,20 @@ fn published(held: &Held, publication: &Publication) -> PublishedView {
     let outward = &publication.outward;
     let ours = format!("{}:{}", outward.host, outward.port);
     let own = format!("{}:{}", outward.host, outward.app_port);
+    let (is_withdrawn, why) = (publication.is_withdrawn(), publication.why());
     PublishedView {
         application: held.info.application.clone(),
         service: publication.what.clone(),
         protocol: publication.protocol.to_string(),
-        in_registry: if publication.leads_here { ours } else { own.clone() },
+        in_registry: match (is_withdrawn, publication.leads_here) {
+            (true, _) => String::new(),
+            (false, true) => ours,
+            (false, false) => own.clone(),
+        },
         own,
-        decision: publication.decision.why.label(),
-        why: publication.decision.why.to_string(),
-        is_settled: publication.leads_here == publication.decision.taken,
+        decision: why.label(),
+        why: why.to_string(),
+        is_settled: is_withdrawn || publication.leads_here == publication.decision.taken,
     }
 }
 

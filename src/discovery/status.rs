@@ -91,7 +91,7 @@ pub struct PublicationView {
     /// `taken_over`, or why it stands as the application published it.
     pub decision: &'static str,
     /// Who holds it there: `application` (its own session), or how far Remora is that keeps it: `waiting`, `published`,
-    /// `refused`, `withdrawing`.
+    /// `refused`, `withdrawing`, `withdrawn`.
     pub state: &'static str,
     /// Why it is not published.
     pub error: Option<String>,
@@ -395,10 +395,7 @@ fn leases(state: &State) -> Vec<LeaseView> {
 fn publication(known: &Publication) -> PublicationView {
     let (state, error) = match &known.hold {
         None => ("application", None),
-        // All is being withdrawn.
-        Some(hold) => hold
-            .state()
-            .map_or((KeptState::Withdrawing.label(), None), |(s, e)| (s.label(), e)),
+        Some(hold) => hold.state().map_or((WITHDRAWN, None), |(s, e)| (s.label(), e)),
     };
     PublicationView {
         service: known.what.clone(),
@@ -408,11 +405,14 @@ fn publication(known: &Publication) -> PublicationView {
             true => format!("{}:{}", known.outward.host, known.outward.port),
             false => format!("{}:{}", known.outward.host, known.outward.app_port),
         },
-        decision: known.decision.why.label(),
+        decision: known.why().label(),
         state,
         error: error.map(|e| e.to_string()),
     }
 }
+
+/// Nobody holds it: all was withdrawn, for good.
+const WITHDRAWN: &str = "withdrawn";
 
 fn withdrawing(link: &Link) -> Vec<WithdrawalView> {
     let rows = link

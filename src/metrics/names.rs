@@ -56,7 +56,7 @@ pub const RULES_NOT_APPLIED: &str = "remora_discovery_rules_not_applied";
 /// Publications; label `outcome`. On the page from the first one on.
 pub const PUBLISH: &str = "remora_discovery_publish";
 /// Publications and lists of applications here, by what the takeover policy decides; labels `side` (`provider`, `consumer`)
-/// and `decision` (`taken_over`, `observed`, `rolled_back`, `not_allowed`, `denied`, `other_side`, `not_in_percent`).
+/// and `decision` (`taken_over`, `observed`, `rolled_back`, `not_allowed`, `denied`, `other_side`, `not_in_percent`, `withdrawn`).
 pub const TAKEOVER: &str = "remora_discovery_takeover";
 /// Publications of applications here that lead to our ingress in a registry.
 pub const LEADS_HERE: &str = "remora_discovery_publications_at_ingress";

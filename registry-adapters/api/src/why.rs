@@ -20,11 +20,13 @@ pub enum Why {
     OtherSide,
     /// This instance is not in the share that `takeover.percent` chooses.
     NotInPercent,
+    /// Remora withdrew all that led here and leaves (`remora withdraw`); nothing is decided any more.
+    Withdrawn,
 }
 
 impl Why {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TakenOver,
         Self::Observed,
         Self::RolledBack,
@@ -32,6 +34,7 @@ impl Why {
         Self::Denied,
         Self::OtherSide,
         Self::NotInPercent,
+        Self::Withdrawn,
     ];
 
     /// Metric label, word in `status`.
@@ -44,6 +47,7 @@ impl Why {
             Self::Denied => "denied",
             Self::OtherSide => "other_side",
             Self::NotInPercent => "not_in_percent",
+            Self::Withdrawn => "withdrawn",
         }
     }
 
@@ -63,6 +67,7 @@ impl fmt::Display for Why {
             Self::Denied => "takeover.deny names it",
             Self::OtherSide => "takeover.side names the other side only",
             Self::NotInPercent => "not in the share of takeover.percent",
+            Self::Withdrawn => "withdrawn for good; a Remora that starts again publishes it again",
         })
     }
 }

@@ -60,9 +60,10 @@ pub(super) fn services(view: &ServicesView, out: &mut Page) {
             } else {
                 ", ON ITS WAY".to_owned()
             };
-            let instead = match p.in_registry == p.own {
-                true => "as it is".to_owned(),
-                false => format!("-> {}", p.in_registry),
+            let instead = match &p.in_registry {
+                there if *there == p.own => "as it is".to_owned(),
+                there if there.is_empty() => "nothing".to_owned(),
+                there => format!("-> {there}"),
             };
             let decision = format!("{}{state}", p.decision);
             vec![

@@ -108,7 +108,7 @@ impl Catalog {
             .collect();
         for (_, held) in state.leases.iter() {
             for publication in held.publications.values() {
-                *counts.entry((Side::Provider, publication.decision.why)).or_default() += 1;
+                *counts.entry((Side::Provider, publication.why())).or_default() += 1;
             }
             for list in held.follows.iter().filter_map(|id| state.lists.get(id)) {
                 let why = self.why_inward(state, &held.info.application, list);

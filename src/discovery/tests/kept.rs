@@ -2,6 +2,7 @@
 //! Publications of applications that hold no session at the registry.
 
 use super::*;
+use crate::discovery::ServiceQuery;
 use crate::discovery::policy::{Config, Mode};
 
 /// `address weight marker` of what stands in the registry.
@@ -104,7 +105,19 @@ async fn a_drain_withdraws_what_is_kept() {
     turn().await;
     house.catalog.withdraw_kept(Duration::from_secs(3)).await;
     assert_eq!(standing(&house), [""; 0]);
-    assert_eq!(house.catalog.view().leases[0].publishes[0].state, "withdrawing");
+    let publishes = &house.catalog.view().leases[0].publishes[0];
+    assert_eq!((publishes.state, publishes.decision), ("withdrawn", "withdrawn"));
+    let policy = house.catalog.policy_view();
+    assert_eq!((policy.leads_here, policy.unsettled), (0, 0));
+    let counts: Vec<_> = policy.decisions.iter().map(|d| (d.side, d.decision, d.count)).collect();
+    assert_eq!(counts, [("provider", "withdrawn", 1)]);
+    let services = house.catalog.services(&ServiceQuery {
+        limit: 9,
+        ..ServiceQuery::default()
+    });
+    let shown = &services.services[0].publishes[0];
+    assert_eq!((shown.decision, &*shown.in_registry), ("withdrawn", ""));
+    assert!(shown.is_settled);
 }
 
 #[tokio::test(start_paused = true)]
