@@ -2,7 +2,7 @@
 //! The adapter: our client of a real registry.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -51,6 +51,12 @@ pub trait Registry: Send + Sync + 'static {
     fn cannot_hold(&self, target: &Target) -> Option<String> {
         let _ = target;
         None
+    }
+
+    /// How much later than another a follower may hear of a change. Where a registry holds changes back it tells two of them as
+    /// one: what is published in the place of something else must have stood for so long before that goes.
+    fn told_within(&self) -> Duration {
+        Duration::from_millis(500)
     }
 
     /// The connection's state and its changes.

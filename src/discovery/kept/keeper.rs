@@ -199,15 +199,15 @@ impl Keeper {
         self.release_later(former);
     }
 
-    /// Both stand for a while: consumers of SOFARegistry are told of several changes at once, and a SOFARPC consumer that finds no
-    /// address of its last list in the next one fails calls until it has connected.
+    /// Both stand until everybody has heard of the new one: a SOFARPC consumer that finds no address of its last list in the next
+    /// one fails calls until it has connected.
     fn release_later(&self, former: Vec<Hold>) {
         if former.is_empty() {
             return;
         }
-        let end = self.kept.end.clone();
+        let (end, both_for) = (self.kept.end.clone(), self.kept.registry.told_within());
         let releasing = async move {
-            let _ = end.run_until_cancelled(sleep(BOTH_FOR)).await;
+            let _ = end.run_until_cancelled(sleep(both_for)).await;
             drop(former);
         };
         self.kept.tasks.spawn_on(releasing, &self.kept.runtime);
@@ -256,7 +256,5 @@ fn pause_after(failures: u32) -> Duration {
 const MAX_ASKED: usize = 4;
 /// Longer than any adapter's own limit.
 pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longer than SOFARegistry holds changes back (0.5 to 1.5 s).
-const BOTH_FOR: Duration = Duration::from_secs(2);
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(30);

@@ -139,6 +139,10 @@ impl Registry for SofaRegistry {
         subject::cannot_hold(target)
     }
 
+    fn told_within(&self) -> Duration {
+        TOLD_WITHIN
+    }
+
     fn state(&self) -> watch::Receiver<RegistryState> {
         self.state.clone()
     }
@@ -243,6 +247,8 @@ async fn keep_settings(client: Client, lists: Arc<Lists>) {
     }
 }
 
+/// The server holds a change back for 1 s, and a push for 0.5 s more (`SessionServerConfigBean` of 6.3.0); a bit for the way.
+const TOLD_WITHIN: Duration = Duration::from_millis(1700);
 /// Java: `syncConfigRetryInterval`.
 const SETTINGS_EVERY: Duration = Duration::from_secs(30);
 const MAX_SETTINGS_PAUSE: Duration = Duration::from_secs(600);

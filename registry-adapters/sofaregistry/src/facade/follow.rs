@@ -398,8 +398,8 @@ fn address(line: &str) -> &str {
     line.split('?').next().unwrap_or(line)
 }
 
-/// As long as a client takes to connect, and longer than SOFARegistry holds changes back.
-const BOTH_FOR: Duration = Duration::from_secs(2);
+/// Longer than a client takes to hear of it and to connect.
+const BOTH_FOR: Duration = Duration::from_secs(1);
 
 fn zone(base: &Registration) -> String {
     let zone = base.zone.as_deref().filter(|zone| !zone.is_empty());
