@@ -11,7 +11,7 @@ use remora_naming::dubbo_url;
 use remora_zookeeper::backend::{Backend, Embedded};
 use remora_zookeeper::embedded::{Options, Server};
 use remora_zookeeper::wire::{CreateMode, ErrorCode, EventKind, Op, Ops, Request, Text};
-use support::door::{Door, EGRESS, Script, child, document, mkdirs, service, world};
+use support::door::{Door, EGRESS, Script, Switch, child, document, mkdirs, service, world};
 use support::{Client, acl, create_record, eventually};
 
 use CreateMode::{Ephemeral, Persistent};
@@ -198,6 +198,47 @@ async fn a_change_while_the_application_is_away_meets_it_when_it_is_back() {
     script.leave(true);
     let _app = door.resume(&app).await.unwrap();
     is_untouched(&mut direct).await;
+}
+
+#[tokio::test]
+async fn a_step_that_a_lost_connection_cut_off_is_taken_when_the_session_is_back() {
+    let server = Server::in_memory(Options::default());
+    let switch = Switch::new(&server, "");
+    let script = Arc::new(Script::default());
+    let door = Door::open(Arc::<Switch>::clone(&switch), &script);
+    let mut app = door.client().await;
+    publish(&mut app).await;
+    let mut direct = Client::new(&server).await;
+    is_taken_over(&mut direct).await;
+    for turn in 0..40 {
+        let is_left = turn % 2 == 0;
+        // Nothing of it reaches the registry, or something does and the answer is lost.
+        if turn < 4 {
+            switch.stall();
+        }
+        script.leave(is_left);
+        for _ in 0..turn {
+            tokio::task::yield_now().await;
+        }
+        // Whatever was to be sent is under way.
+        if turn < 4 {
+            let deadline = std::time::Duration::from_millis(50);
+            assert!(
+                tokio::time::timeout(deadline, app.exists("/dubbo", false))
+                    .await
+                    .is_err()
+            );
+        }
+        switch.cut();
+        while app.frame().await.is_some() {}
+        app = door.resume(&app).await.unwrap();
+        match is_left {
+            true => is_untouched(&mut direct).await,
+            false => is_taken_over(&mut direct).await,
+        }
+    }
+    app.delete(&own()).await.unwrap();
+    assert!(direct.children(DIR, false).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -275,6 +275,7 @@ impl Session {
             _ => {}
         }
         debug!(registry = "zookeeper", peer = %self.peer, session = self.visit.id, cause = %end, "connection closed");
+        self.door.steps_cut_off();
         if let End::RegistryBack = end {
             // Its client comes back within a second or two; until then, and until it publishes again.
             bridge::carry_ahead(&shared, &self.door.state, &drain);

@@ -5,7 +5,7 @@
 //! from them; sessions of the registry still wait. What such a session writes is owed to the registry (`owed.rs`).
 //! Kept of what anybody may read only: a session that authenticated leaves no copies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,7 +89,8 @@ impl Copies {
         let mut now = self.lock();
         match reply {
             Some(Reply::Data { data, .. }) => {
-                let data = data.clone().unwrap_or_default();
+                // The frame's buffer would stay for as long as the copy does.
+                let data = Bytes::copy_from_slice(data.as_deref().unwrap_or_default());
                 now.update(path, |copy| copy.data = Some(data));
             }
             Some(Reply::Children(children) | Reply::Children2 { children, .. }) => {
@@ -106,18 +107,30 @@ impl Copies {
     /// A write of a stand-in's session that the registry is to be told.
     pub(super) fn owe(&self, path: &str, data: &Bytes) {
         let mut now = self.lock();
-        if now.owed.len() >= MAX_OWED || data.len() > MAX_NODE_BYTES {
+        let before = match now.owed.get(path) {
+            Some(owed) => owed.before.clone(),
+            None => now
+                .nodes
+                .get(path)
+                .and_then(|copy| copy.data.clone())
+                .unwrap_or_default(),
+        };
+        let owed = Owed {
+            before,
+            data: Bytes::copy_from_slice(data),
+        };
+        let others = now.owed.iter().filter(|(other, _)| *other != path);
+        let (number, bytes) = others.fold((0, 0), |(number, bytes), (path, owed)| {
+            (number + 1, bytes + owed.size(path))
+        });
+        let size = owed.size(path);
+        if number >= MAX_OWED || size > MAX_NODE_BYTES || bytes + size > MAX_OWED_BYTES {
             return warn!(
                 path,
                 "what an application wrote is not kept for the registry, there is too much"
             );
         }
-        let before = now.nodes.get(path).and_then(|copy| copy.data.clone());
-        let owed = now.owed.entry(path.to_owned()).or_insert_with(|| Owed {
-            before: before.unwrap_or_default(),
-            data: Bytes::new(),
-        });
-        owed.data = data.clone();
+        now.owed.insert(path.to_owned(), owed);
         now.is_dirty = true;
         self.count(&now);
     }
@@ -237,7 +250,13 @@ impl Now {
     /// These are all children of a node.
     fn only(&mut self, path: &str, names: &[String]) {
         let former = self.nodes.get(path).and_then(|copy| copy.children.clone());
-        for name in former.into_iter().flatten().filter(|name| !names.contains(name)) {
+        // There may be ten thousand on either side.
+        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+        for name in former
+            .into_iter()
+            .flatten()
+            .filter(|name| !names.contains(name.as_str()))
+        {
             self.forget(&format!("{path}/{name}"));
         }
     }
@@ -357,6 +376,8 @@ const MAX_BYTES: usize = 8 << 20;
 /// ZooKeeper's own limit of a node's data.
 const MAX_NODE_BYTES: usize = 1 << 20;
 const MAX_OWED: usize = 2_000;
+/// As for what is known: a few kilobytes a node.
+const MAX_OWED_BYTES: usize = 8 << 20;
 /// What a name costs beside its bytes.
 const NAME_BYTES: usize = 24;
 /// A copy that nobody has seen for so long is another time's.
@@ -365,117 +386,4 @@ const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const SEEN_AGAIN: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::{Seq, Stat, Text};
-
-    const MAPPING: &str = "/dubbo/mapping/a.B";
-    const OF: &str = "zookeeper://h:2181";
-
-    fn data(bytes: &'static [u8]) -> Reply {
-        Reply::Data {
-            data: Some(Bytes::from_static(bytes)),
-            stat: Stat::default(),
-        }
-    }
-
-    fn children(names: &[&str]) -> Reply {
-        Reply::Children(names.iter().map(|name| Text::from(*name)).collect::<Seq<Text>>())
-    }
-
-    fn in_dir(dir: &Path, of: &str) -> Copies {
-        let mut copies = Copies::new(of, &Arc::default());
-        copies.remember_in(dir, "default");
-        copies
-    }
-
-    fn seen(copies: &Copies, path: &str, reply: &Reply) {
-        copies.note(path, ErrorCode::OK, Some(reply));
-    }
-
-    #[test]
-    fn copies_and_debts_survive_a_restart_but_not_another_registry() {
-        let dir = tempfile::tempdir().unwrap();
-        let copies = in_dir(dir.path(), OF);
-        assert!(copies.draft().is_none(), "nothing to write");
-        seen(&copies, MAPPING, &data(b"shop, \xff"));
-        seen(
-            &copies,
-            "/dubbo/a.B/routers",
-            &children(&["condition%3A%2F%2F0", "b c"]),
-        );
-        seen(&copies, "/dubbo/a.B/configurators", &children(&[]));
-        copies.owe(MAPPING, &Bytes::from_static(b"shop,late"));
-        copies.draft().unwrap().write().unwrap();
-        assert!(copies.draft().is_none());
-
-        let again = in_dir(dir.path(), OF);
-        for path in [MAPPING, "/dubbo/a.B/routers", "/dubbo/a.B/configurators"] {
-            assert_eq!(again.get(path), copies.get(path));
-            assert!(again.get(path).is_some());
-        }
-        let owed = Owed {
-            before: Bytes::from_static(b"shop, \xff"),
-            data: Bytes::from_static(b"shop,late"),
-        };
-        assert_eq!(again.owed(), [(MAPPING.to_owned(), owed)]);
-        let other = in_dir(dir.path(), "zookeeper://other:2181");
-        assert_eq!((other.get(MAPPING), other.owed()), (None, vec![]));
-    }
-
-    #[test]
-    fn a_damaged_file_is_not_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let copies = in_dir(dir.path(), OF);
-        seen(&copies, MAPPING, &data(b"shop"));
-        copies.draft().unwrap().write().unwrap();
-        let file = dir.path().join("zookeeper-copies-default");
-        let mut bytes = std::fs::read(&file).unwrap();
-        let last = bytes.len() - 5;
-        bytes[last] ^= 1;
-        std::fs::write(&file, bytes).unwrap();
-        assert_eq!(in_dir(dir.path(), OF).get(MAPPING), None);
-    }
-
-    #[test]
-    fn what_is_gone_from_the_registry_is_gone_with_all_below() {
-        let copies = Copies::new(OF, &Arc::default());
-        let rules = "/dubbo/a.B/routers";
-        seen(&copies, rules, &children(&["x", "y"]));
-        seen(&copies, "/dubbo/a.B/routers/x", &data(b"1"));
-        seen(&copies, "/dubbo/a.B/routers/y", &data(b"2"));
-        seen(&copies, "/dubbo/a.B/routers2", &data(b"3"));
-        seen(&copies, rules, &children(&["y"]));
-        assert_eq!(copies.get("/dubbo/a.B/routers/x"), None);
-        assert!(copies.get("/dubbo/a.B/routers/y").is_some());
-        copies.note(rules, ErrorCode::NO_NODE, None);
-        assert_eq!((copies.get(rules), copies.get("/dubbo/a.B/routers/y")), (None, None));
-        assert!(copies.get("/dubbo/a.B/routers2").is_some());
-    }
-
-    #[test]
-    fn there_are_never_more_than_allowed_and_none_is_an_old_one() {
-        let mut now = Now::default();
-        for number in 0..=MAX_NODES {
-            now.update(&format!("/dubbo/mapping/{number}"), |copy| {
-                copy.data = Some(Bytes::new())
-            });
-        }
-        assert_eq!(now.nodes.len(), MAX_NODES);
-        now.update("/dubbo/mapping/7", |copy| {
-            copy.data = Some(vec![0; MAX_NODE_BYTES + 1].into())
-        });
-        assert!(
-            !now.nodes.contains_key("/dubbo/mapping/7"),
-            "it changed, and is too long"
-        );
-        for number in 0..20 {
-            now.update(&format!("/dubbo/mapping/{number}"), |copy| {
-                copy.data = Some(vec![0; MAX_NODE_BYTES / 2].into());
-            });
-        }
-        assert!(now.bytes <= MAX_BYTES);
-        let counted: usize = now.nodes.iter().map(|(path, copy)| size(path, copy)).sum();
-        assert_eq!(now.bytes, counted);
-    }
-}
+mod tests;

@@ -32,6 +32,13 @@ pub(super) struct Owed {
     pub(super) data: Bytes,
 }
 
+impl Owed {
+    /// Bytes that it takes for a node at `path`.
+    pub(super) fn size(&self, path: &str) -> usize {
+        path.len() + self.before.len() + self.data.len()
+    }
+}
+
 /// Nodes that are not discovery's, below the roots of services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

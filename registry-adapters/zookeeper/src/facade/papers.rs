@@ -23,6 +23,15 @@ struct Document {
     ours: Bytes,
 }
 
+impl Documents {
+    /// What stands is not known any more: it is written again at the next look.
+    pub(super) fn doubt(&mut self) {
+        for document in self.0.values_mut() {
+            document.ours = Bytes::new();
+        }
+    }
+}
+
 impl Door {
     /// The application wrote a document; `ours` stands in its place.
     pub(super) fn remember_document(

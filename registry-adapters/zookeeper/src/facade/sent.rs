@@ -129,6 +129,13 @@ pub(super) enum Then {
     Ignore,
 }
 
+impl Then {
+    /// Whether a request is a write of ours whose answer nobody waits for: of a metadata document.
+    pub(super) fn is_own_write(&self, op: Option<OpCode>) -> bool {
+        matches!(self, Self::Ignore) && op == Some(OpCode::SetData)
+    }
+}
+
 /// A finished job.
 pub(super) enum Done {
     /// A followed list may have changed.

@@ -381,13 +381,34 @@ impl Door {
             code = code.0,
             "a published node stays as it was, it is tried again"
         );
-        let mut was = step.was;
-        // Not what is in force, so that the next change finds it.
-        was.decided = u64::MAX;
-        self.leads_here(&was, was.is_taken);
-        self.state.names.insert(&step.app_path, was);
+        self.decide_anew(&step.app_path, step.was);
         let at = Instant::now() + AGAIN_AFTER;
         self.steps.again.push_back((at, Due::Own(step.app_path)));
+    }
+
+    /// The connection is over. Whether the steps under way on it were taken cannot be known, so they are decided on again when
+    /// the session is back: one that was taken is found to be.
+    pub(super) fn steps_cut_off(&mut self) {
+        let sent = std::mem::take(&mut self.sent);
+        if sent.iter().any(|sent| sent.then.is_own_write(sent.op)) {
+            self.state.documents.doubt();
+        }
+        for sent in sent {
+            let Then::Step(step) = sent.then else { continue };
+            // A found node has no name of the application's before its data is known.
+            let is_asked_for = step.node.is_none() && step.way != Way::Rewrite;
+            let own = self.state.names.own(&step.app_path);
+            if own.map_or(is_asked_for, |own| own.is_live) {
+                self.decide_anew(&step.app_path, step.was);
+            }
+        }
+    }
+
+    /// As it was, and not by what is in force, so that the next look finds it.
+    fn decide_anew(&mut self, app_path: &str, mut was: Own) {
+        was.decided = u64::MAX;
+        self.leads_here(&was, was.is_taken);
+        self.state.names.insert(app_path, was);
     }
 
     /// Whether an event tells of what a step did: the application did not do it, so to it nothing happened.

@@ -305,6 +305,7 @@ pub fn app(name: &str) -> Target {
 pub struct Switch {
     server: Mutex<Server>,
     cut: Mutex<CancellationToken>,
+    stall: Mutex<CancellationToken>,
     is_away: Mutex<bool>,
     chroot: String,
 }
@@ -314,6 +315,7 @@ impl Switch {
         Arc::new(Self {
             server: Mutex::new(server.clone()),
             cut: Mutex::default(),
+            stall: Mutex::default(),
             is_away: Mutex::default(),
             chroot: chroot.to_owned(),
         })
@@ -330,6 +332,11 @@ impl Switch {
         std::mem::take(&mut *self.cut.lock().unwrap()).cancel();
     }
 
+    /// What is sent over the connections that are open gets nowhere from now on, either way; they stay open.
+    pub fn stall(&self) {
+        std::mem::take(&mut *self.stall.lock().unwrap()).cancel();
+    }
+
     pub fn away(&self, is_away: bool) {
         *self.is_away.lock().unwrap() = is_away;
         if is_away {
@@ -342,6 +349,7 @@ impl Backend for Switch {
     fn connect(&self) -> remora_zookeeper::backend::BoxFuture<'_, Result<Box<dyn Duplex>, BackendError>> {
         let server = self.server.lock().unwrap().clone();
         let cut = self.cut.lock().unwrap().clone();
+        let stall = self.stall.lock().unwrap().clone();
         let is_away = *self.is_away.lock().unwrap();
         Box::pin(async move {
             if is_away {
@@ -352,6 +360,7 @@ impl Backend for Switch {
             tokio::spawn(async move {
                 tokio::select! {
                     () = cut.cancelled() => {}
+                    () = stall.cancelled() => cut.cancelled().await,
                     _ = tokio::io::copy_bidirectional(&mut theirs, &mut there) => {}
                 }
             });
