@@ -60,6 +60,12 @@ impl Call {
         self.kept.kind == FrameKind::Oneway
     }
 
+    /// Whether its route keys could be read. Who speaks the bare protocol may answer as if nothing had begun when something had:
+    /// Java's bolt turns a `RejectedExecutionException` out of the middle of a user's own processor into "busy".
+    fn is_of_the_framework(&self) -> bool {
+        self.serialization.is_some()
+    }
+
     /// When it is given up.
     pub(super) fn deadline(&self) -> Instant {
         self.started + Duration::from_millis(u64::from(self.limit_ms))
@@ -273,8 +279,11 @@ pub(super) fn back(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut call: Call,
         }
         Outcome::Refused => {
             upstream.health.rest(now);
-            // Where all are busy more tries make it worse.
-            worker.config().max_attempts.min(2)
+            match call.is_of_the_framework() {
+                // Where all are busy more tries make it worse.
+                true => worker.config().max_attempts.min(2),
+                false => 0,
+            }
         }
         _ => {
             upstream.health.recover(&worker.config(), now);

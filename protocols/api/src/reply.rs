@@ -62,7 +62,8 @@ pub enum Outcome {
     /// tried without doing anything twice.
     NothingSent,
     /// The framework at the other end has the call and surely did not begin it (no thread is free, or none any more): another
-    /// instance may be tried. One that is only busy goes on to get calls.
+    /// instance may be tried, if the call is the framework's own, with route keys that could be read. One that is only busy goes
+    /// on to get calls.
     Refused,
 }
 

@@ -9,7 +9,9 @@ pub const SERVER_EXCEPTION: u16 = 0x02;
 /// Refused before it ran: SOFARPC tries again if it may.
 ///
 /// Java's bolt says so when the pool takes no task, full or shut down (`RpcRequestProcessor.process` gives the whole task to
-/// it and `RpcCommandHandler` answers its `RejectedExecutionException`), so nothing of the call was run.
+/// it and `RpcCommandHandler` answers its `RejectedExecutionException`), so nothing of the call was run. But also when a
+/// processor throws that exception itself (`dispatchToUserProcessor`): SOFARPC's catches everything, a user's own may have
+/// done half of its work.
 pub const SERVER_THREADPOOL_BUSY: u16 = 0x04;
 /// Nobody reads contents of that class.
 pub const NO_PROCESSOR: u16 = 0x06;

@@ -176,6 +176,36 @@ async fn calls_that_no_thread_took_are_answered_by_another() {
     assert_eq!(Bolt.outcome(&client.call(&(BOLT.call)(1)).await), Outcome::Refused);
 }
 
+/// Java's bolt says "busy" also of a request in which a user's own processor gave work to a full pool: some of it may be done.
+#[tokio::test]
+async fn a_call_of_bare_bolt_that_was_refused_is_not_made_twice() {
+    let own = |id| Request {
+        id,
+        class: "com.example.Order",
+        content: b"x",
+        ..Request::default()
+    };
+    let busy = Words {
+        answer: |request| {
+            let reply = Reply {
+                id: Parts::of(&request.wire).unwrap().head.id,
+                status: status::SERVER_THREADPOOL_BUSY,
+                ..Reply::default()
+            };
+            frame(&Bolt, &reply.to_frame().unwrap())
+        },
+        ..BOLT
+    };
+    let path = start(BOLT);
+    path.route(&[(BOLT.service, &[application(busy).await, application(busy).await])]);
+    let mut client = Peer::connect_speaking((BOLT.protocol)(), path.egress).await;
+    for id in 0..CALLS {
+        let reply = client.call(&frame(&Bolt, &own(id).to_frame().unwrap())).await;
+        assert_eq!(Bolt.outcome(&reply), Outcome::Refused);
+    }
+    assert_eq!(path.sum(|s| s.retries.get()), 0);
+}
+
 #[tokio::test]
 async fn calls_to_a_port_that_is_closed_behind_the_ingress_are_answered_by_another() {
     for words in [BOLT, DUBBO] {
