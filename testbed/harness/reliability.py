@@ -89,7 +89,10 @@ def keep(name, settings, result, problems):
         result["problems"] = before["problems"] + problems
         result["holds"] = not result["problems"]
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    # Several runs may record at a time, and each reads all files for the page.
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_text(json.dumps(result, indent=1) + "\n")
+    part.replace(path)
     report()
 
 
