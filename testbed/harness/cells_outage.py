@@ -23,9 +23,9 @@ from .world import World
 MANY, MANY_RATE = 100_000, 1000
 
 
-def many(settings):
-    """How many calls are to be made at least, and options of the load that makes them."""
-    return (MANY, {"rate": settings.rate or MANY_RATE, "seconds": 400}) if settings.full else (0, {"seconds": 200})
+def many(settings, is_main=True):
+    """How many calls are to be made at least, and options of the load that makes them; few in what is shown beside."""
+    return (MANY, {"rate": settings.rate or MANY_RATE, "seconds": 400}) if settings.full and is_main else (0, {"seconds": 400 if settings.full else 200})
 
 
 def starts_meanwhile(settings, network, name, line, again=None, applications=False):
@@ -37,7 +37,7 @@ def starts_meanwhile(settings, network, name, line, again=None, applications=Fal
     is_sofa = line in SOFA_LINES
     world = SofaWorld(settings, network, name, session_ms=settings.session_ms) if is_sofa else \
         World(settings, network, name, session_ms=settings.session_ms)
-    calls, pace = many(settings)
+    calls, pace = many(settings, is_main=not again and not applications)
     extra = ("--services", "plain") if is_sofa else ("--register-mode", "instance") if applications else ()
     forced = ("--migration", "FORCE_APPLICATION") if applications else ()
     run = Run(f"applications of {line} start meanwhile" + (", found by application" if applications else "") +
@@ -105,7 +105,7 @@ REGISTRIES = {"zookeeper": "ZooKeeper", "embedded": "embedded registry", "sofare
 def comes_back_empty(settings, network, name, line, registry="zookeeper"):
     """E7: the registry loses its data; ZooKeeper's zxids begin anew."""
     run = Run(f"{line}, {REGISTRIES[registry]} comes back empty")
-    calls, pace = many(settings)
+    calls, pace = many(settings, is_main=registry != "embedded")
     if line in SOFA_LINES:
         world = SofaWorld(settings, network, name, registry, session_ms=settings.session_ms, shared=False)
         extra, where = ("--services", "plain"), {"door": "sofaregistry" if registry == "sofaregistry" else "zookeeper"}
