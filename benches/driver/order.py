@@ -2,7 +2,7 @@
 """Writes `link/order.ld`: the functions that a sidecar uses, in the order of their first call (`build.rs` says what for).
 
 Builds the published profile with its symbols, then traces (`trace.py`) Remoras that start, follow and publish a hundred
-services, carry calls of both protocols out and in, tell their metrics, and stop. To be run after updates of Rust or of
+services, carry calls of both protocols out and in, tell their metrics, and stop; with a registry and with the embedded one. To be run after updates of Rust or of
 dependencies: those change names. `--check` only says how much of the present list is still found.
 """
 
@@ -17,7 +17,7 @@ import tempfile
 from . import machine, memory, paths
 from .bench import Echo, Run
 from .main import folder_of
-from .remora import SERVICES, Site
+from .remora import SERVICES, Remora, Site
 
 ORDER = machine.REPO / "link" / "order.ld"
 HEAD = """/* SPDX-License-Identifier: Apache-2.0 */
@@ -41,8 +41,8 @@ MOST, FEW_BYTES = 0.5, 1024
 
 
 def build():
-    """The binary, with symbols."""
-    argv = ["cargo", "build", "-p", "remora", "--bin", "remora", "--profile", "dist", "--config", 'profile.dist.strip="none"']
+    """The binary, with symbols. Said to the compiler, not to cargo: another profile has other digits."""
+    argv = ["cargo", "rustc", "-p", "remora", "--bin", "remora", "--profile", "dist", "--", "-C", "strip=none"]
     subprocess.run(argv, cwd=machine.REPO, check=True)
     return folder_of("dist") / "remora"
 
@@ -82,7 +82,21 @@ def use(run):
             for remora in (first, second):
                 for page in ("/metrics", "/readyz", "/livez"):
                     remora.http(page)
+        alone = Remora(run, f"alone-{protocol}", paths.BARE_HOST, Embedded, protocol)
+        provider = alone.application()
+        provider.provide(protocol, echo.host, echo.port)
+        consumer = alone.follow()
+        calls(paths.Path("remora-1", "alone", 1, protocol, ("127.0.0.1", alone.egress), [alone]))
+        for session in (provider, consumer):
+            session.close()
+        run.stop(alone.proc)
         run.stop(echo.proc)
+
+
+class Embedded:
+    """The registry of a Remora that has no other."""
+
+    url = "embedded"
 
 
 def script(used, size):
