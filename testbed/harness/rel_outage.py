@@ -26,8 +26,10 @@ BARS = {
 }
 
 
-def answer(ident, rows, problems):
+def answer(ident, rows, problems, is_short=False):
     title, bar = BARS[ident]
+    if is_short:
+        bar = bar.replace("0 failed of >= 100,000", "0 failed of few (of >= 100,000: --full, and under the oracle)")
     return {"id": ident, "title": title, "bar": bar, "runs": rows, "problems": problems}
 
 
@@ -93,7 +95,7 @@ def cells(settings):
             if seconds:
                 row, more = oracle(settings, network, name.replace("/", "-"), seconds, wipes)
                 rows, problems = [row] + rows, more + problems
-            return answer(ident, rows, problems)
+            return answer(ident, rows, problems, is_short=not settings.full and not seconds)
         found.append((name, cell))
 
     add("E6", "E6", seconds=60)
