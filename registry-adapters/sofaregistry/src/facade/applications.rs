@@ -254,6 +254,12 @@ impl Applications {
         self.lock().open.len()
     }
 
+    /// Whether there is none, and nothing was published yet: nothing is to be ended or remembered.
+    pub(super) fn is_unused(&self) -> bool {
+        let table = self.lock();
+        table.open.is_empty() && table.revision == 0
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -37,7 +37,7 @@ use remora_registry::peers::{Gate, PROC_NET, Reader, Users};
 use remora_registry::places::Places;
 use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, Ports, UnappliedRule};
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -178,6 +178,7 @@ impl SofaRegistryFacade {
         let reading = tokio::spawn(reader.run());
         let (mut asking, mut sessions) = (JoinSet::new(), JoinSet::new());
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut memory = self.memory;
         if let Some(memory) = &memory {
             let remembered = memory.read();
@@ -189,10 +190,12 @@ impl SofaRegistryFacade {
             ));
         }
         loop {
+            // Nothing to look after, and nobody who could bring something.
+            let is_unused = sessions.is_empty() && asking.is_empty() && shared.applications.is_unused();
             // Each arm is cancel safe.
             tokio::select! {
                 () = drain.cancelled() => break,
-                _ = sweep.tick() => {
+                _ = sweep.tick(), if !is_unused => {
                     shared.applications.sweep(Instant::now(), &shared.stats);
                     if let Some(memory) = &mut memory {
                         memory.keep(&shared.applications);
