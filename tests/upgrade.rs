@@ -94,6 +94,35 @@ fn what_cannot_take_over_changes_nothing() {
 }
 
 #[test]
+fn what_is_withdrawn_while_the_new_process_starts_is_not_published_again() {
+    let site = Site::start();
+    let before = site.serving();
+    let (begun, go_on) = (site.dir.path().join("begun"), site.dir.path().join("go-on"));
+    let path = site.dir.path().join("slow");
+    let script = format!(
+        "#!/bin/sh\ntouch {}\nwhile [ ! -e {} ]; do sleep 0.02; done\nexec {} \"$@\"\n",
+        begun.display(),
+        go_on.display(),
+        env!("CARGO_BIN_EXE_remora")
+    );
+    std::fs::write(&path, script).expect("the directory can be written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let said = std::thread::scope(|threads| {
+        let upgrading = threads.spawn(|| site.upgrade_fails(&["--binary", path.to_str().expect("a plain path")]));
+        let deadline = std::time::Instant::now() + upgrading::PATIENCE;
+        while !begun.exists() && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let withdrawn = site.ask("withdraw", &[]);
+        assert!(withdrawn.status.success(), "{withdrawn:?}");
+        std::fs::write(&go_on, "").expect("the directory can be written");
+        upgrading.join().expect("it was refused")
+    });
+    assert!(said.contains("withdrawn for good"), "{said}");
+    assert_eq!(site.serving(), before);
+}
+
+#[test]
 fn what_was_withdrawn_is_not_published_again_by_an_upgrade() {
     let site = Site::start();
     let before = site.serving();

@@ -33,7 +33,7 @@ pub(super) struct Running {
     pub(super) stand_in: StandIn,
     /// What a new process runs.
     pub(super) binary: Option<Binary>,
-    stop: Stop,
+    pub(super) stop: Stop,
     pub(super) leave: Arc<Leave>,
     reloader: Arc<Reloader>,
     call: SharedCall,

@@ -85,12 +85,21 @@ pub(super) async fn attempt(running: Running, request: Request) -> Result<Handed
         Ok(successor) => successor,
         Err(error) => return Err(Failed::Early(Box::new(running), request, error)),
     };
+    // What was asked for meanwhile was asked of this process, and nothing has been let go.
+    if let Err(error) = may_hand_over(&running) {
+        // Ends the new process, and waits for it.
+        let _ = spawn_blocking(move || drop(successor)).await;
+        return Err(Failed::Early(Box::new(running), request, error));
+    }
     commit(running, request, successor, started).await
 }
 
-/// Nothing changes here.
-async fn prepare(running: &Running, binary: Option<PathBuf>) -> Result<Successor, UpgradeError> {
+/// Whether another process could go on with what this one is about.
+fn may_hand_over(running: &Running) -> Result<(), UpgradeError> {
     let own = |cause: String| UpgradeError::Own { cause };
+    if running.stop.is_asked() {
+        return Err(own("it was asked to stop".into()));
+    }
     if running.leave.readiness.is_leaving() {
         let why =
             "what led here was withdrawn for good, and a new process would publish it again; stop and start instead";
@@ -101,6 +110,13 @@ async fn prepare(running: &Running, binary: Option<PathBuf>) -> Result<Successor
         let why = "withdrawals are still to be done, which need a registry that answers";
         return Err(own(format!("{left} {why}; try again when it does")));
     }
+    Ok(())
+}
+
+/// Nothing changes here.
+async fn prepare(running: &Running, binary: Option<PathBuf>) -> Result<Successor, UpgradeError> {
+    let own = |cause: String| UpgradeError::Own { cause };
+    may_hand_over(running)?;
     let mut program = running
         .binary
         .clone()
