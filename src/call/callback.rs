@@ -118,6 +118,7 @@ pub(super) fn from_provider(worker: &Worker, upstream: &Rc<Upstream>, frame: &Fr
         }
     };
     owner.wire.send_frame(&*upstream.protocol, frame, id);
+    upstream.wire.slow_down_for(&owner.wire);
 }
 
 /// The application's reply to a provider's request.
@@ -137,5 +138,6 @@ pub(super) fn to_provider(worker: &Worker, from: &Rc<Downstream>, reply: &Frame)
     upstream
         .wire
         .send_frame(&*upstream.protocol, reply, callback.kept.stream_id);
+    from.wire.slow_down_for(&upstream.wire);
     worker.kept.give_back(callback.kept);
 }

@@ -74,6 +74,7 @@ pub(super) fn to_provider(upstream: &Rc<Upstream>, request: &Frame, error: &Call
     if let Some(reply) = upstream.protocol.local_reply(request, error.local_reply(), &message) {
         upstream.wire.shard.local_reply(error.reason());
         upstream.wire.send_bytes(&reply);
+        upstream.wire.slow_down();
     }
 }
 

@@ -315,8 +315,13 @@ impl Wire {
 
     /// A peer that reads slowly what it asked for is not read either.
     pub(super) fn slow_down(self: &Rc<Self>) {
-        if self.queued() > self.io.config().write_pause.bytes() {
-            self.pause_for(self);
+        self.slow_down_for(self);
+    }
+
+    /// While `other` reads slowly what comes from here, here is not read.
+    pub(super) fn slow_down_for(self: &Rc<Self>, other: &Rc<Self>) {
+        if other.queued() > self.io.config().write_pause.bytes() {
+            self.pause_for(other);
         }
     }
 

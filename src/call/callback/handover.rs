@@ -33,6 +33,19 @@ pub(in crate::call) struct CallbackText {
 }
 
 impl Callbacks {
+    /// The id that the next one may get; `None` before there was one.
+    pub(in crate::call) fn next_id(&self) -> Option<u64> {
+        self.0.borrow().as_ref().map(|table| table.next_id())
+    }
+
+    /// Hands out ids from there on: an application may still answer one that was given up.
+    pub(in crate::call) fn go_on_at(&self, worker: &Worker, protocol: &Arc<dyn Protocol>, next_id: u64) {
+        let max = worker.config().max_in_flight_per_connection;
+        let mut table = StreamTable::new(max, protocol.stream_id_bits());
+        table.go_on_at(next_id);
+        self.0.replace(Some(Box::new(table)));
+    }
+
     /// Takes them out.
     pub(in crate::call) fn freeze(&self, upstreams: &HashMap<*const Upstream, usize>, now: Instant) -> FrozenCallbacks {
         let Some(mut table) = self.0.take() else {

@@ -51,6 +51,9 @@ pub(in crate::call) struct DownstreamText {
     is_greeted: bool,
     was_told: bool,
     idle_ms: u64,
+    /// The id that the next request of a provider may get.
+    #[serde(default)]
+    next_callback: Option<u64>,
 }
 
 impl Downstream {
@@ -76,6 +79,7 @@ impl Downstream {
             is_greeted: self.is_greeted.get(),
             was_told: self.was_told.get(),
             idle_ms: ms(now.saturating_duration_since(self.last_request.get())),
+            next_callback: self.callbacks.next_id(),
         };
         let callbacks = self.callbacks.freeze(upstreams, now);
         Some(FrozenDownstream { text, wire, callbacks })
@@ -125,6 +129,9 @@ impl Downstream {
             was_told: Cell::new(text.was_told),
             last_request: Cell::new(before(now, text.idle_ms)),
         });
+        if let Some(next_id) = text.next_callback {
+            downstream.callbacks.go_on_at(worker, &protocol, next_id);
+        }
         worker.connection_adopted();
         let key = worker.downstreams.borrow_mut().insert(downstream.clone());
         let (going_on, of) = (downstream.clone(), worker.clone());

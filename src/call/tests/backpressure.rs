@@ -7,7 +7,7 @@ use remora_protocol::{FrameKind, Protocol, StreamId};
 use tokio::io::AsyncWriteExt;
 
 use super::peers::{Path, Peer, Provider, ms, text, until};
-use super::wire::{Mini, payload, reply, request};
+use super::wire::{Mini, oneway, payload, reply, request};
 use crate::call::Config;
 use crate::config::ByteSize;
 use crate::metrics::call::{CallEnd, Ejected};
@@ -64,6 +64,34 @@ async fn answers_of_our_own_do_not_pile_up_for_a_reader_that_does_not_read() {
             written.unwrap();
         }
         assert_eq!(path.sum(|s| s.closed("write_cap")), 0);
+    }
+}
+
+/// What a provider asks of its consumers: probes, requests on a connection that nobody owns, callbacks.
+#[tokio::test]
+async fn a_provider_that_only_asks_and_never_reads_is_not_read_either() {
+    let path = Path::start(Config {
+        write_pause: ByteSize(64 << 10),
+        write_cap: ByteSize(1 << 20),
+        ..Config::default()
+    });
+    for (service, unread) in [
+        ("svc", Mini.heartbeat(0, StreamId(1)).unwrap()),
+        ("svc", request(7, "nobody's", b"").wire),
+        ("service=svc;callback=1", oneway(7, "callback", &[b'x'; 1000]).wire),
+    ] {
+        let provider = Provider::new().await;
+        path.route(&[("svc", &[provider.addr])]);
+        let mut client = Peer::connect(path.egress).await;
+        client.send(&request(1, service, b"")).await;
+        let mut hostile = provider.accept().await;
+        hostile.expect(FrameKind::Request).await;
+        let many = unread.repeat(2000);
+        // Until the path takes no more; a connection that was closed would fail the write.
+        while let Ok(written) = tokio::time::timeout(ms(500).0, hostile.stream.write_all(&many)).await {
+            written.unwrap();
+        }
+        assert_eq!(path.sum(|s| s.closed("write_cap")), 0, "{service}");
     }
 }
 

@@ -152,6 +152,29 @@ async fn callbacks_find_back_in_both_directions() {
 }
 
 #[tokio::test]
+async fn a_late_answer_to_a_callback_that_was_given_up_is_nobodys() {
+    let path = lasting(1);
+    let provider = Provider::new().await;
+    path.route(&[("svc", &[provider.addr])]);
+    let mut client = Peer::connect(path.egress).await;
+    client.send(&request(0, "service=svc;callback=1", b"")).await;
+    let mut upstream = provider.accept().await;
+    let got = upstream.expect(FrameKind::Request).await;
+    upstream.send(&reply(&got, b"")).await;
+    client.expect(FrameKind::Reply).await;
+    upstream.send(&request(5, "service=callback;timeout=1", b"one")).await;
+    let first = client.expect(FrameKind::Request).await;
+    assert_eq!(upstream.expect(FrameKind::Reply).await.stream_id.0, 5, "given up");
+    let _path = hand_over(path).await;
+    upstream.send(&request(6, "callback", b"two")).await;
+    let second = client.expect(FrameKind::Request).await;
+    client.send(&reply(&first, b"late")).await;
+    client.send(&reply(&second, b"right")).await;
+    let answer = upstream.expect(FrameKind::Reply).await;
+    assert_eq!((answer.stream_id.0, answer.body()), (6, &b"right"[..]));
+}
+
+#[tokio::test]
 async fn an_ingress_connection_goes_on_and_follows_its_application() {
     let path = lasting(1);
     let app = Provider::new().await;

@@ -327,6 +327,7 @@ impl Upstream {
                 FrameKind::Heartbeat => {
                     if let Some(answer) = self.protocol.heartbeat_reply(&frame) {
                         self.wire.send_bytes(&answer);
+                        self.wire.slow_down();
                     }
                 }
                 FrameKind::HeartbeatReply => self.health.answers_heartbeats(),
