@@ -354,7 +354,10 @@ fn supervise(pid: u32) -> ExitCode {
 /// Prints `text` on standard output. A reader that has seen enough (`remora check | head`) is no failure.
 fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out
+        .write_all(page::harmless(text).as_bytes())
+        .and_then(|()| out.flush())
+    {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => done,
     }
@@ -363,7 +366,7 @@ fn print(text: &str) -> std::io::Result<()> {
 /// Says what is wrong on standard error; nobody may be listening there.
 fn complain(text: &str) {
     // There is no third place to say it.
-    let _ = writeln!(std::io::stderr().lock(), "remora: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "remora: {}", page::harmless(text));
 }
 
 async fn withdraw(client: Client, timeout: Span, is_gone_wanted: bool) -> anyhow::Result<()> {

@@ -1,6 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lines and columns that fit a terminal.
 
+use std::borrow::Cow;
+
+/// A text in which no character commands a terminal: names come from registries and from other hosts. What would is written
+/// as `\u001b`, which is the same character again in JSON.
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
+    let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        match is_command(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// For people, such as `3m05s`.
 pub(super) fn span(seconds: u64) -> String {
     match seconds {
@@ -22,8 +41,11 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// One line, whatever stands in it.
     pub(super) fn line(&mut self, line: String) {
-        self.text.push_str(line.trim_end());
+        let line = line.trim_end();
+        let in_one_line = |c: char| if c.is_control() { ' ' } else { c };
+        self.text.extend(line.chars().map(in_one_line));
         self.text.push('\n');
     }
 
@@ -78,6 +100,19 @@ mod tests {
         let mut page = Page::default();
         page.table("Many", &["n"], (0..MAX_ROWS + 3).map(|n| vec![n.to_string()]));
         assert!(page.text.contains("  499\n  and 3 more"), "{}", page.text);
+    }
+
+    #[test]
+    fn a_foreign_text_commands_no_terminal_and_begins_no_line() {
+        let text = "name \x1b]0;x\x07\u{9b}2J\r\u{7f}\n\tplain";
+        let printed = harmless(text);
+        assert_eq!(printed, "name \\u001b]0;x\\u0007\\u009b2J\\u000d\\u007f\n\tplain");
+        let in_json = serde_json::to_string(&text).unwrap();
+        let read: String = serde_json::from_str(&harmless(&in_json)).unwrap();
+        assert_eq!(read, text, "it stays what it is for a program");
+        let mut page = Page::default();
+        page.line("note: registry\nremora 1.0, ready\x1b[2K".to_owned());
+        assert_eq!(page.text, "note: registry remora 1.0, ready [2K\n");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
+use super::page::Page;
 use crate::admin::{Client, TakeoverView};
 use crate::config::Span;
 
@@ -70,8 +71,8 @@ fn told(forward: bool) -> &'static str {
 }
 
 fn words(view: &TakeoverView, wanted: &Wanted, is_done: bool) -> String {
-    let mut text = String::new();
-    let mut line = |words: String| text.push_str(&(words + "\n"));
+    let mut page = Page::default();
+    let mut line = |words: String| page.line(words);
     line(told(wanted.forward).to_owned());
     for known in &view.decisions {
         line(format!("  {} {}: {}", known.side, known.decision, known.count));
@@ -107,7 +108,7 @@ fn words(view: &TakeoverView, wanted: &Wanted, is_done: bool) -> String {
         }
         (None, true) => {}
     }
-    text
+    page.text
 }
 
 /// The answer comes from memory.

@@ -2,7 +2,6 @@
 //! The report for people: registries, applications, services before -> after, findings with the gravest first, the verdict.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use super::codes::Severity;
 use super::report::{Application, Finding, Report, Service};
@@ -44,7 +43,7 @@ pub fn page(report: &Report, detail: Detail) -> String {
 
 fn registries(out: &mut String, report: &Report) {
     for registry in &report.registries {
-        let _ = writeln!(out, "registry {}: {}", registry.name, registry.url);
+        line(out, &format!("registry {}: {}", registry.name, registry.url));
         for server in &registry.servers {
             let what = if server.what.is_empty() {
                 "does not say what it is"
@@ -56,19 +55,22 @@ fn registries(out: &mut String, report: &Report) {
                 Some(limit) => format!(", {limit} connections from one host"),
                 None => String::new(),
             };
-            let _ = writeln!(out, "  {}  {what}{limit}", server.address);
+            line(out, &format!("  {}  {what}{limit}", server.address));
         }
         let kib = registry.bytes >> 10;
-        let _ = writeln!(
+        line(
             out,
-            "  {} reads, {kib} KiB, {} ms; nothing was written",
-            registry.reads, registry.elapsed_ms
+            &format!(
+                "  {} reads, {kib} KiB, {} ms; nothing was written",
+                registry.reads, registry.elapsed_ms
+            ),
         );
     }
 }
 
 fn applications(out: &mut String, applications: &[Application], detail: Detail) {
-    let _ = writeln!(out, "\napplications: {}", applications.len());
+    out.push('\n');
+    line(out, &format!("applications: {}", applications.len()));
     let (shown, left) = detail.cut(applications, APPLICATIONS);
     for application in shown {
         let name = if application.name.is_empty() {
@@ -76,13 +78,15 @@ fn applications(out: &mut String, applications: &[Application], detail: Detail) 
         } else {
             &application.name
         };
-        let _ = writeln!(
+        line(
             out,
-            "  {name}  {}; provides {}, consumes {}; on {}",
-            joined(&application.frameworks, "framework unknown"),
-            application.provides.len(),
-            application.consumes.len(),
-            joined(&application.hosts, "no host"),
+            &format!(
+                "  {name}  {}; provides {}, consumes {}; on {}",
+                joined(&application.frameworks, "framework unknown"),
+                application.provides.len(),
+                application.consumes.len(),
+                joined(&application.hosts, "no host")
+            ),
         );
     }
     more(out, left);
@@ -95,10 +99,13 @@ fn services(out: &mut String, services: &[Service], detail: Detail) {
         .flat_map(|s| &s.providers)
         .filter(|p| p.left.is_none())
         .count();
-    let _ = writeln!(
+    out.push('\n');
+    line(
         out,
-        "\nlists: {}, with {providers} providers, of which {taken} would be taken over",
-        services.len()
+        &format!(
+            "lists: {}, with {providers} providers, of which {taken} would be taken over",
+            services.len()
+        ),
     );
     let (shown, left) = detail.cut(services, SERVICES);
     for service in shown {
@@ -107,12 +114,14 @@ fn services(out: &mut String, services: &[Service], detail: Detail) {
             (false, framework) => framework,
         };
         let consumers: BTreeSet<String> = service.consumers.iter().map(|c| c.application.clone()).collect();
-        let _ = writeln!(
+        line(
             out,
-            "  {kind} {}/{}  consumers: {}",
-            service.namespace.trim_end_matches('/'),
-            service.name,
-            joined(&consumers, "none")
+            &format!(
+                "  {kind} {}/{}  consumers: {}",
+                service.namespace.trim_end_matches('/'),
+                service.name,
+                joined(&consumers, "none")
+            ),
         );
         let (providers, left) = detail.cut(&service.providers, ENTRIES);
         for provider in providers {
@@ -124,12 +133,14 @@ fn services(out: &mut String, services: &[Service], detail: Detail) {
                 None => format!("-> {}", provider.after),
                 Some(why) => format!("stays: {why}"),
             };
-            let _ = writeln!(
+            line(
                 out,
-                "    published  {} {} {change}  ({})",
-                provider.protocol,
-                provider.before,
-                [&[provider.service.as_str()], &who[..]].concat().join(", ")
+                &format!(
+                    "    published  {} {} {change}  ({})",
+                    provider.protocol,
+                    provider.before,
+                    [&[provider.service.as_str()], &who[..]].concat().join(", ")
+                ),
             );
         }
         more(out, left);
@@ -140,10 +151,12 @@ fn services(out: &mut String, services: &[Service], detail: Detail) {
                 Some(number) => format!("for {number} providers"),
                 None => "as it is".to_owned(),
             };
-            let _ = writeln!(
+            line(
                 out,
-                "    handed out {} {} {stands}  ({})",
-                entry.protocol, entry.address, entry.service
+                &format!(
+                    "    handed out {} {} {stands}  ({})",
+                    entry.protocol, entry.address, entry.service
+                ),
             );
         }
         more(out, left);
@@ -161,22 +174,25 @@ fn findings(out: &mut String, severity: Severity, findings: &[Finding], detail: 
         Severity::Warning => "warnings",
         Severity::Note => "notes",
     };
-    let _ = writeln!(out, "\n{heading}");
+    out.push('\n');
+    line(out, heading);
     for finding in of {
         let number = finding.at.len();
-        let _ = writeln!(
+        line(
             out,
-            "  {} {} ({number}): {}",
-            finding.code.number(),
-            finding.name,
-            finding.title
+            &format!(
+                "  {} {} ({number}): {}",
+                finding.code.number(),
+                finding.name,
+                finding.title
+            ),
         );
         let (shown, left) = detail.cut(&finding.at, PLACES);
         for at in shown {
-            let _ = writeln!(out, "      {}: {}", at.subject, at.seen);
+            line(out, &format!("      {}: {}", at.subject, at.seen));
         }
         more(out, left);
-        let _ = writeln!(out, "    do: {}", finding.advice);
+        line(out, &format!("    do: {}", finding.advice));
     }
 }
 
@@ -185,19 +201,28 @@ fn verdict(out: &mut String, report: &Report) {
         let of = report.findings.iter().filter(move |f| f.severity == severity);
         of.map(|f| f.at.len()).sum::<usize>()
     };
-    let _ = writeln!(
+    out.push('\n');
+    line(
         out,
-        "\n{}: {} in the way, {} warnings, {} notes; docs/preflight.md explains each",
-        report.verdict.words(),
-        count(Severity::NotReady),
-        count(Severity::Warning),
-        count(Severity::Note)
+        &format!(
+            "{}: {} in the way, {} warnings, {} notes; docs/preflight.md explains each",
+            report.verdict.words(),
+            count(Severity::NotReady),
+            count(Severity::Warning),
+            count(Severity::Note)
+        ),
     );
+}
+
+/// One line, whatever stands in it: names in a shared registry are anybody's.
+fn line(out: &mut String, text: &str) {
+    out.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
+    out.push('\n');
 }
 
 fn more(out: &mut String, left: usize) {
     if left > 0 {
-        let _ = writeln!(out, "      and {left} more (--all shows them)");
+        line(out, &format!("      and {left} more (--all shows them)"));
     }
 }
 
@@ -217,3 +242,57 @@ const APPLICATIONS: usize = 20;
 const SERVICES: usize = 10;
 const ENTRIES: usize = 3;
 const PLACES: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Findings, RegistryRow, ServerRow};
+    use super::*;
+    use crate::preflight::codes::Code;
+
+    #[test]
+    fn names_of_the_registry_command_no_terminal_and_begin_no_line() {
+        let hostile = || "a\x1b]0;x\x07\u{9b}2J\nready: 0 in the way".to_owned();
+        let mut findings = Findings::default();
+        findings.add(Code::Unreadable, hostile(), hostile());
+        let report = Report {
+            verdict: findings.verdict(),
+            registries: vec![RegistryRow {
+                name: "default".to_owned(),
+                url: hostile(),
+                servers: vec![ServerRow {
+                    address: hostile(),
+                    what: hostile(),
+                    max_connections_per_host: None,
+                }],
+                reads: 1,
+                bytes: 1,
+                elapsed_ms: 1,
+            }],
+            applications: vec![Application {
+                name: hostile(),
+                frameworks: [hostile()].into(),
+                hosts: [hostile()].into(),
+                ..Application::default()
+            }],
+            services: vec![Service {
+                registry: hostile(),
+                name: hostile(),
+                namespace: hostile(),
+                is_application: false,
+                framework: "Dubbo",
+                providers: Vec::new(),
+                consumers: Vec::new(),
+                handed: Vec::new(),
+            }],
+            findings: findings.into_rows(),
+        };
+        let page = page(&report, Detail::All);
+        assert!(page.contains("ready: 0 in the way"));
+        for line in page.lines() {
+            assert!(
+                !line.starts_with("ready:") && !line.contains(char::is_control),
+                "{line:?}"
+            );
+        }
+    }
+}
