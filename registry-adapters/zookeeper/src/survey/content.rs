@@ -9,7 +9,7 @@ use remora_registry::Target;
 use remora_registry::survey::{Definition, Survey, SurveyedConsumer, SurveyedRule};
 
 use super::entries::{Entries, cut};
-use super::limits::{MAX_CHILDREN, MAX_DOCUMENT_BYTES, MAX_ENTRIES, MAX_RULE_BYTES, MAX_RULES};
+use super::limits::{MAX_BYTES, MAX_CHILDREN, MAX_DOCUMENT_BYTES, MAX_ENTRIES, MAX_RULE_BYTES, MAX_RULES};
 use super::reads::Reads;
 use super::walk::{Places, ServiceDir};
 use crate::client::ClientError;
@@ -29,7 +29,13 @@ pub(super) async fn read(reads: &Reads, roots: &Roots, found: Places, survey: &m
     rule_lists(reads, &services, survey).await?;
     self::applications(reads, roots, applications, survey).await?;
     config_centre(reads, roots, configs, survey).await?;
-    metadata_centre(reads, metadata, survey).await
+    metadata_centre(reads, metadata, survey).await?;
+    if reads.is_cut() {
+        let mebibytes = MAX_BYTES >> 20;
+        let text = format!("more than {mebibytes} MiB of names and data: what came after was not read");
+        survey.left_out.push(text);
+    }
+    Ok(())
 }
 
 /// Lists the children of one category of many services: `(service, child)`, cut at `most`.

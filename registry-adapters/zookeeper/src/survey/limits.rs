@@ -16,6 +16,8 @@ pub const MAX_RULES: usize = 100_000;
 pub const MAX_RULE_BYTES: usize = 16 << 10;
 /// Longest document of a revision, or setting, that is kept.
 pub const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+/// Bytes of all answers together: what is kept of them takes a small multiple. 10,000 services with 20 providers each are 0.2 GiB.
+pub const MAX_BYTES: u64 = 1 << 30;
 /// Reads under way. A server queues up to 1,000 for all its clients together (`globalOutstandingLimit`) and then stops reading
 /// from everybody: this leaves room for the applications.
 pub const WINDOW: usize = 256;

@@ -2,14 +2,14 @@
 //! The only door to the session here: it can ask, and nothing else.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use remora_registry::survey::{Cost, Unread};
 use tokio::task::JoinSet;
 
-use super::limits::WINDOW;
+use super::limits::{MAX_BYTES, WINDOW};
 use crate::client::{Client, ClientError};
 use crate::wire::{ErrorCode, Stat};
 
@@ -25,14 +25,39 @@ struct Shared {
     reads: AtomicU64,
     bytes: AtomicU64,
     unread: Mutex<Vec<Unread>>,
+    max_bytes: u64,
+    /// Something was not read, because there was too much before it.
+    is_cut: AtomicBool,
 }
 
 impl Reads {
     pub(super) fn new(client: Client) -> Self {
+        Self::up_to(MAX_BYTES, client)
+    }
+
+    fn up_to(max_bytes: u64, client: Client) -> Self {
+        let shared = Shared {
+            max_bytes,
+            ..Shared::default()
+        };
         Self {
             client,
-            shared: Arc::default(),
+            shared: Arc::new(shared),
         }
+    }
+
+    /// Whether names or data were left out, because there was too much before them.
+    pub(super) fn is_cut(&self) -> bool {
+        self.shared.is_cut.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is room for one more answer.
+    fn has_room(&self) -> bool {
+        let has_room = self.shared.bytes.load(Ordering::Relaxed) < self.shared.max_bytes;
+        if !has_room {
+            self.shared.is_cut.store(true, Ordering::Relaxed);
+        }
+        has_room
     }
 
     pub(super) fn server(&self) -> &str {
@@ -60,6 +85,9 @@ impl Reads {
 
     /// Names below a node, sorted; none if it is absent or may not be read.
     pub(super) async fn children(&self, path: &str) -> Result<Vec<String>, ClientError> {
+        if !self.has_room() {
+            return Ok(Vec::new());
+        }
         let read = self.client.children(path, None).await.map(|children| {
             let mut names: Vec<String> = children.iter().map(|c| c.as_str().to_owned()).collect();
             names.sort_unstable();
@@ -71,6 +99,9 @@ impl Reads {
 
     /// Data of a node; `None` if it is absent or may not be read.
     pub(super) async fn data(&self, path: &str) -> Result<Option<(Bytes, Stat)>, ClientError> {
+        if !self.has_room() {
+            return Ok(None);
+        }
         // A copy, so that the read buffer does not stay with it.
         let read = self.client.data(path, None).await;
         let read = read.map(|(data, stat)| (Bytes::copy_from_slice(&data), stat));
@@ -150,3 +181,36 @@ fn words(code: ErrorCode) -> String {
 
 /// More say nothing new.
 const MAX_UNREAD: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Embedded;
+    use crate::client::{Options, SessionState};
+    use crate::embedded::{self, Server};
+    use crate::wire::CreateMode;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn a_registry_without_end_is_read_up_to_a_limit() {
+        let server = Server::in_memory(embedded::Options::default());
+        let stop = CancellationToken::new();
+        let client = Client::start(Arc::new(Embedded::new(server)), Options::default(), stop.clone());
+        let is_up = |state: &SessionState| matches!(state, SessionState::Up { .. });
+        client.state().wait_for(is_up).await.unwrap();
+        let data = Bytes::from(vec![b'x'; 1000]);
+        for name in ["/a", "/b", "/c", "/d"] {
+            client.create(name, data.clone(), CreateMode::Persistent).await.unwrap();
+        }
+        let reads = Reads::up_to(2500, client);
+        let mut read = 0;
+        for name in ["/a", "/b", "/c", "/d"] {
+            read += usize::from(reads.data(name).await.unwrap().is_some());
+            assert_eq!(reads.is_cut(), name == "/d");
+        }
+        assert_eq!(read, 3);
+        assert!(reads.children("/").await.unwrap().is_empty());
+        assert!(reads.cost().bytes <= 3500);
+        stop.cancel();
+    }
+}
