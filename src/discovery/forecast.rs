@@ -26,11 +26,17 @@ pub struct Forecast {
     egress: Egress,
     spoken: Vec<Arc<str>>,
     policy: Policy,
-    /// For what applications publish.
-    outward: policy::Policy,
-    /// For what applications are shown.
-    inward: policy::Policy,
+    takeover: policy::Policy,
     hosts: Hosts,
+}
+
+/// A consumer, as far as decisions on its lists go.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    /// Its application.
+    pub application: &'a str,
+    /// Its machine; `None` for one that would be in any share but none.
+    pub host: Option<&'a str>,
 }
 
 /// An application's address, as a Remora beside it would publish it; the port is its ingress.
@@ -73,19 +79,9 @@ impl Forecast {
             ..Policy::default()
         };
         // What `takeover` says, also while `mode` still holds it back.
-        let outward = policy::Policy::new(policy::Mode::Takeover, setup.takeover.clone(), false);
-        let whole_share = match setup.takeover.percent {
-            0 => 0,
-            // Which hosts' consumers are in a share is known on these hosts: shown as those are that are in it.
-            _ => 100,
-        };
-        let inward = policy::Config {
-            percent: whole_share,
-            ..setup.takeover.clone()
-        };
+        let takeover = policy::Policy::new(policy::Mode::Takeover, setup.takeover.clone(), false);
         Self {
-            inward: policy::Policy::new(policy::Mode::Takeover, inward, false),
-            outward,
+            takeover,
             setup,
             egress,
             spoken,
@@ -105,41 +101,53 @@ impl Forecast {
     }
 
     /// What a Remora beside the application would publish. A host that other machines cannot dial stays: only that machine
-    /// knows its own.
+    /// knows its own. `offers` is what an application's entry stands for, as far as it is known.
     ///
     /// # Errors
     /// When it would be passed on unchanged.
-    pub fn outward(&self, target: &Target, instance: &Instance, application: &str) -> Result<Published, PublishError> {
+    pub fn outward(
+        &self,
+        target: &Target,
+        instance: &Instance,
+        application: &str,
+        offers: &[ServiceKey],
+    ) -> Result<Published, PublishError> {
         let Own { host, app_port } = takeover::outward(&self.setup, Vec::new, instance)?;
         let address = format!("{host}:{app_port}");
-        let decision = self.outward.decide(&Subject {
+        let subject = Subject {
             side: policy::Side::Provider,
             address: &address,
             application,
             ..policy::of_instance(target, instance)
-        });
+        };
+        let decision = self.takeover.decide_entry(&subject, offers);
         match decision.taken {
             true => Ok(Published { host, app_port }),
             false => Err(PublishError::NotTaken { why: decision.why }),
         }
     }
 
-    /// Why an application would be shown an instance as it is although it could be taken over; `None` if it would be.
-    pub fn left(&self, target: &Target, instance: &Instance, application: &str) -> Option<Why> {
-        let decision = self.inward.decide(&Subject {
+    /// Why a consumer would be shown an instance as it is although it could be taken over; `None` if it would be.
+    pub fn left(&self, target: &Target, instance: &Instance, reader: Reader<'_>, offers: &[ServiceKey]) -> Option<Why> {
+        let subject = Subject {
             side: policy::Side::Consumer,
-            address: "",
-            application,
+            address: reader.host.unwrap_or_default(),
+            application: reader.application,
             ..policy::of_instance(target, instance)
-        });
+        };
+        let decision = match reader.host {
+            Some(_) => self.takeover.decide_entry(&subject, offers),
+            None => self.takeover.in_any_share().decide_entry(&subject, offers),
+        };
         (!decision.taken).then_some(decision.why)
     }
 
-    /// Entries of `takeover.allow` and `takeover.deny`, with their keys, that name none of these instances and
-    /// applications that publish or follow them.
+    /// Entries of `takeover.allow` and `takeover.deny`, with their keys, that name none of these instances, what they stand
+    /// for, and applications that publish or follow them.
     pub fn naming_nothing<'i>(
         &self,
         all: impl Iterator<Item = (&'i Target, &'i Instance, &'i str)> + Clone,
+        offers: &dyn Fn(&'i Target, &'i Instance) -> &'i [ServiceKey],
     ) -> Vec<(String, Rule)> {
         let takeover = &self.setup.takeover;
         let rules = [("allow", &takeover.allow), ("deny", &takeover.deny)];
@@ -154,22 +162,33 @@ impl Forecast {
                 ..rule.clone()
             };
             !all.clone().any(|(target, instance, application)| {
-                rule.names(&Subject {
+                let whole = Subject {
                     side: policy::Side::Provider,
                     address: "",
                     application,
                     ..policy::of_instance(target, instance)
-                })
+                };
+                let service = |key: &'i ServiceKey| Subject {
+                    service: &key.name,
+                    group: &key.group,
+                    ..whole
+                };
+                let mut offered = offers(target, instance).iter().map(service);
+                rule.names(&whole) || offered.any(|service| rule.names(&service))
             })
         };
         let found = keyed.filter(|(_, rule)| names_nothing(rule));
         found.map(|(key, rule)| (key, rule.clone())).collect()
     }
 
-    /// The list that an application would be shown.
-    pub fn inward(&self, snapshot: &Snapshot, client: Client, application: &str) -> Vec<Instance> {
-        let is_taken = |instance: &Arc<Instance>| self.left(&snapshot.target, instance, application).is_none();
-        takeover::inward(snapshot, client, &self.egress, &self.spoken, &is_taken)
+    /// The list that a consumer would be shown for whom these are taken over.
+    pub fn inward(
+        &self,
+        snapshot: &Snapshot,
+        client: Client,
+        is_taken: &dyn Fn(&Arc<Instance>) -> bool,
+    ) -> Vec<Instance> {
+        takeover::inward(snapshot, client, &self.egress, &self.spoken, is_taken)
     }
 
     /// For each instance whether consumers would be shown it as it is.
@@ -180,12 +199,16 @@ impl Forecast {
     }
 
     /// The providers of a service list that would be shown as one, group for group. None of an application's list.
-    pub fn merged(&self, snapshot: &Snapshot, client: Client, application: &str) -> Vec<Merged> {
+    pub fn merged(
+        &self,
+        snapshot: &Snapshot,
+        client: Client,
+        is_taken: &dyn Fn(&Arc<Instance>) -> bool,
+    ) -> Vec<Merged> {
         let Target::Service { .. } = &snapshot.target else {
             return Vec::new();
         };
-        let is_taken = |instance: &Arc<Instance>| self.left(&snapshot.target, instance, application).is_none();
-        let groups = takeover::groups(snapshot, &self.spoken, &is_taken);
+        let groups = takeover::groups(snapshot, &self.spoken, is_taken);
         let merged = groups.into_iter().filter_map(|group| {
             let (host, port) = self.egress.shown(&group.first()?.protocol, client)?;
             Some(Merged {

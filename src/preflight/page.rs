@@ -123,6 +123,16 @@ fn services(out: &mut String, services: &[Service], detail: Detail) {
                 joined(&consumers, "none")
             ),
         );
+        let as_it_is: BTreeSet<String> = service
+            .consumers
+            .iter()
+            .filter(|c| c.left.is_some())
+            .map(|c| format!("{} at {}", c.application, c.host))
+            .collect();
+        if !as_it_is.is_empty() {
+            let who = joined(&as_it_is, "");
+            line(out, &format!("    shown as it is to {who} (P311)"));
+        }
         let (providers, left) = detail.cut(&service.providers, ENTRIES);
         for provider in providers {
             let who = [provider.application.as_str(), &provider.framework]

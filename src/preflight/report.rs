@@ -148,6 +148,9 @@ pub struct Consumer {
     pub framework: String,
     /// Its host.
     pub host: String,
+    /// Why it would be shown the list, or a part of it, as it is; absent if nothing is left so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
 }
 
 /// One entry of the list that consumers would be handed.

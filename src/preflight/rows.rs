@@ -34,7 +34,7 @@ pub(super) fn rows(scene: &Scene<'_>, forecast: &Forecast) -> (Vec<Application>,
         if listed.list.snapshot.instances.is_empty() && listed.consumers.is_empty() {
             continue;
         }
-        let service = service(listed, forecast, &app_ports);
+        let service = service(scene, listed, forecast, &app_ports);
         let name = listed.name();
         for instance in &listed.list.snapshot.instances {
             let application = row(&mut applications, instance);
@@ -78,7 +78,7 @@ fn row<'a>(applications: &'a mut BTreeMap<String, Application>, instance: &Insta
     application
 }
 
-fn service(listed: &Listed<'_>, forecast: &Forecast, app_ports: &AppPorts<'_>) -> Service {
+fn service(scene: &Scene<'_>, listed: &Listed<'_>, forecast: &Forecast, app_ports: &AppPorts<'_>) -> Service {
     let target = listed.target();
     let instances = &listed.list.snapshot.instances;
     let mut providers: Vec<Provider> = instances
@@ -94,6 +94,7 @@ fn service(listed: &Listed<'_>, forecast: &Forecast, app_ports: &AppPorts<'_>) -
             application: application_of(&consumer.instance).to_owned(),
             framework: framework_of(&consumer.instance),
             host: consumer.instance.host.to_string(),
+            left: left_for(listed.whys_left(scene, forecast, consumer)),
         })
         .collect();
     let mut handed: Vec<Handed> = listed.shown.iter().map(|shown| handed(listed, shown)).collect();
@@ -108,6 +109,10 @@ fn service(listed: &Listed<'_>, forecast: &Forecast, app_ports: &AppPorts<'_>) -
         consumers: consumers.into_iter().collect(),
         handed,
     }
+}
+
+fn left_for(whys: BTreeSet<String>) -> Option<String> {
+    (!whys.is_empty()).then(|| Vec::from_iter(whys).join("; "))
 }
 
 type AppPorts<'a> = BTreeMap<(&'a str, &'a str), BTreeSet<u16>>;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use remora_naming::{metadata, sofa};
 use remora_registry::survey::{Survey, SurveyedConsumer, SurveyedList};
-use remora_registry::{Client, Instance, PublishError, Target};
+use remora_registry::{Client, Instance, PublishError, ServiceKey, Target};
 
 use super::only::Only;
-use crate::discovery::forecast::{Forecast, Merged, Published};
+use crate::discovery::forecast::{Forecast, Merged, Published, Reader};
 
 /// A registry that was read.
 pub(super) struct Looked {
@@ -25,6 +25,8 @@ pub(super) struct Scene<'a> {
     pub(super) lists: Vec<Listed<'a>>,
     /// What revisions offer, by application and revision.
     pub(super) documents: BTreeMap<(&'a str, &'a str), Vec<metadata::ServiceInfo>>,
+    /// Their keys.
+    offers: Offers<'a>,
     /// Names of the lists.
     pub(super) names: BTreeSet<&'a str>,
     /// Names of the applications that publish.
@@ -34,6 +36,8 @@ pub(super) struct Scene<'a> {
     /// Whether only some services are looked at.
     pub(super) is_part: bool,
 }
+
+type Offers<'a> = BTreeMap<(&'a str, &'a str), Vec<ServiceKey>>;
 
 /// A list.
 pub(super) struct Listed<'a> {
@@ -53,7 +57,14 @@ pub(super) struct Listed<'a> {
 impl<'a> Scene<'a> {
     pub(super) fn new(looked: &'a [Looked], forecast: &Forecast, only: &Only, now_ms: i64) -> Self {
         let mut lists = Vec::new();
-        let mut documents = BTreeMap::new();
+        let mut documents: BTreeMap<_, Vec<metadata::ServiceInfo>> = BTreeMap::new();
+        for (application, revision, json) in looked.iter().flat_map(|registry| &registry.survey.documents) {
+            if let Ok(services) = metadata::services(json.as_bytes()) {
+                documents.insert((application.as_str(), revision.as_str()), services);
+            }
+        }
+        let keys = |services: &Vec<metadata::ServiceInfo>| services.iter().map(|s| s.key.clone()).collect();
+        let offers: Offers<'_> = documents.iter().map(|(of, services)| (*of, keys(services))).collect();
         for registry in looked {
             let survey = &registry.survey;
             let mut consumers: BTreeMap<&Target, Vec<&SurveyedConsumer>> = BTreeMap::new();
@@ -64,12 +75,7 @@ impl<'a> Scene<'a> {
                 let target = &list.snapshot.target;
                 if only.has(target.name()) {
                     let consumers = consumers.remove(target).unwrap_or_default();
-                    lists.push(Listed::new(registry, list, consumers, forecast));
-                }
-            }
-            for (application, revision, json) in &survey.documents {
-                if let Ok(services) = metadata::services(json.as_bytes()) {
-                    documents.insert((application.as_str(), revision.as_str()), services);
+                    lists.push(Listed::new(registry, list, consumers, forecast, &offers));
                 }
             }
         }
@@ -81,6 +87,7 @@ impl<'a> Scene<'a> {
             publishers: instances.map(|instance| application_of(instance)).collect(),
             lists,
             documents,
+            offers,
             now_ms,
             is_part: !only.is_all(),
         }
@@ -92,6 +99,11 @@ impl<'a> Scene<'a> {
             let instances = listed.list.snapshot.instances.iter().enumerate();
             instances.map(move |(at, instance)| (listed, at, instance))
         })
+    }
+
+    /// What an entry of an application's list stands for, as far as its document is there.
+    pub(super) fn offers<'s>(&'s self, target: &'s Target, instance: &'s Instance) -> &'s [ServiceKey] {
+        offers_of(&self.offers, target, instance)
     }
 
     /// Application ports of each host and protocol that Remoras there would take over.
@@ -113,6 +125,7 @@ impl<'a> Listed<'a> {
         list: &'a SurveyedList,
         consumers: Vec<&'a SurveyedConsumer>,
         forecast: &Forecast,
+        offers: &Offers<'_>,
     ) -> Self {
         let snapshot = &list.snapshot;
         let is_go = |c: &&SurveyedConsumer| {
@@ -125,20 +138,27 @@ impl<'a> Listed<'a> {
             true => Client::Java,
             false => Client::Plain,
         };
-        let is_taken = |application: &&str| {
-            let mut all = snapshot.instances.iter();
-            all.any(|i| forecast.left(&snapshot.target, i, application).is_none())
+        let target = &snapshot.target;
+        let why_left = |reader: Reader<'_>, i: &Instance| {
+            let offers = offers_of(offers, target, i);
+            forecast.left(target, i, reader, offers)
         };
-        let applications = consumers.iter().map(|consumer| application_of(&consumer.instance));
-        let reader = applications
+        let readers = consumers.iter().map(|consumer| reader(consumer));
+        let has_some = |reader: &Reader<'_>| snapshot.instances.iter().any(|i| why_left(*reader, i).is_none());
+        let nobody = Reader {
+            application: "",
+            host: None,
+        };
+        let one = readers
             .clone()
-            .find(is_taken)
-            .or(applications.clone().next())
-            .unwrap_or_default();
+            .find(has_some)
+            .or(readers.clone().next())
+            .unwrap_or(nobody);
+        let is_taken = |i: &Arc<Instance>| why_left(one, i).is_none();
         let (shown, merged, stays) = match list.is_owned {
             true => (
-                forecast.inward(snapshot, client, reader),
-                forecast.merged(snapshot, client, reader),
+                forecast.inward(snapshot, client, &is_taken),
+                forecast.merged(snapshot, client, &is_taken),
                 forecast.stay(snapshot),
             ),
             false => {
@@ -149,7 +169,7 @@ impl<'a> Listed<'a> {
         let outward = snapshot
             .instances
             .iter()
-            .map(|i| forecast.outward(&snapshot.target, i, application_of(i)))
+            .map(|i| forecast.outward(target, i, application_of(i), offers_of(offers, target, i)))
             .collect();
         Self {
             registry,
@@ -160,6 +180,19 @@ impl<'a> Listed<'a> {
             shown,
             outward,
         }
+    }
+
+    /// Why a consumer would be shown some of it, or all, as it is; empty if nothing.
+    pub(super) fn whys_left(
+        &self,
+        scene: &Scene<'_>,
+        forecast: &Forecast,
+        consumer: &SurveyedConsumer,
+    ) -> BTreeSet<String> {
+        let target = self.target();
+        let why = |i: &Arc<Instance>| forecast.left(target, i, reader(consumer), scene.offers(target, i));
+        let whys = self.list.snapshot.instances.iter().filter_map(why);
+        whys.map(|why| why.to_string()).collect()
     }
 
     pub(super) fn target(&self) -> &'a Target {
@@ -193,6 +226,21 @@ impl<'a> Listed<'a> {
             "/dubbo" | sofa::NAMESPACE | "/services" => offer,
             namespace => format!("{namespace} {offer}"),
         }
+    }
+}
+
+fn offers_of<'o>(offers: &'o Offers<'_>, target: &'o Target, instance: &'o Instance) -> &'o [ServiceKey] {
+    let (Target::Application { name, .. }, Some(revision)) = (target, instance.revision()) else {
+        return &[];
+    };
+    offers.get(&(&**name, revision)).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A consumer as its Remora would see it: the machine's address is the one that it registered.
+pub(super) fn reader(consumer: &SurveyedConsumer) -> Reader<'_> {
+    Reader {
+        application: application_of(&consumer.instance),
+        host: Some(&consumer.instance.host),
     }
 }
 

@@ -253,10 +253,21 @@ async fn what_is_no_zookeeper_is_named() {
 }
 
 #[tokio::test]
-async fn a_registry_inside_another_process_is_explained() {
+async fn a_registry_that_has_nothing_to_look_at_is_explained() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let entry = "instances: [ { protocol: dubbo, service: a.B, address: '10.0.0.5:20880' } ]\n";
+    std::fs::write(file.path(), entry).unwrap();
+    let at = |path: &Path| format!("file://{}", path.display()).parse().unwrap();
     for (registry, words) in [
         (RegistryUrl::Embedded, "facades.zookeeper.raw"),
-        ("file:///etc/remora/services.yaml".parse().unwrap(), "remora check"),
+        (
+            at(file.path()),
+            "1 instances, its operator's own words: nobody publishes in a file",
+        ),
+        (
+            at(Path::new("/nowhere/services.yaml")),
+            "registry file:///nowhere/services.yaml is out of reach: No such file",
+        ),
     ] {
         let told = look(&request(registry)).await.unwrap_err().to_string();
         assert!(told.contains(words), "{told}");
@@ -303,7 +314,10 @@ async fn what_takeover_leaves_is_told_with_its_reason() {
         begins("blue/demo.EchoService:1.0.0: published as it is at 10.0.0.5:20880 of echo-provider: "),
         "{left:?}"
     );
-    assert!(begins("demo.EchoService: handed out as it is to batch: "), "{left:?}");
+    assert!(
+        begins("demo.EchoService: handed out as it is to batch at 10.0.0.8: "),
+        "{left:?}"
+    );
     let echo = report
         .services
         .iter()
@@ -312,6 +326,70 @@ async fn what_takeover_leaves_is_told_with_its_reason() {
     let handed: Vec<&str> = echo.handed.iter().map(|entry| entry.address.as_str()).collect();
     assert_eq!(handed, ["10.0.0.5:20880", "10.0.0.6:20880"]);
     assert!(echo.providers.iter().all(|provider| provider.left.is_some()));
+}
+
+#[tokio::test]
+async fn a_share_is_told_host_by_host_on_both_sides() {
+    let registry = Registry::start().await;
+    registry.build(TREE).await;
+    let mut asked = request(url(registry.addr));
+    // Places of addresses: 40 and 61 for the providers, 69 for web's host, 98 for batch's.
+    asked.checked = checked(Config {
+        registry: url(registry.addr),
+        takeover: serde_saphyr::from_str("{percent: 70}").unwrap(),
+        ..Config::default()
+    });
+    let report = look(&asked).await.unwrap();
+    let echo = report.services.iter().find(|s| s.name == "demo.EchoService").unwrap();
+    let left: Vec<(&str, bool)> = echo
+        .consumers
+        .iter()
+        .map(|c| (&*c.application, c.left.is_some()))
+        .collect();
+    assert_eq!(left, [("batch", true), ("web", false)]);
+    assert_eq!(echo.handed[0].stands_for, Some(2), "as it is shown to web");
+    let printed = page(&report, Detail::All);
+    assert!(
+        printed.contains("    shown as it is to batch at 10.0.0.8 (P311)\n"),
+        "{printed}"
+    );
+    assert!(
+        seen(&report, "P311")
+            .iter()
+            .any(|told| told.starts_with("demo.EchoService: handed out as it is to batch at 10.0.0.8: "))
+    );
+}
+
+#[tokio::test]
+async fn an_entry_of_an_application_is_decided_with_the_services_that_it_stands_for() {
+    let registry = Registry::start().await;
+    registry.build(TREE).await;
+    for (takeover, is_left) in [
+        ("{deny: [{service: demo.DepotService}]}", true),
+        ("{allow: [{service: demo.DepotService}]}", false),
+        ("{allow: [{service: demo.Other}]}", true),
+    ] {
+        let mut asked = request(url(registry.addr));
+        asked.checked = checked(Config {
+            registry: url(registry.addr),
+            takeover: serde_saphyr::from_str(takeover).unwrap(),
+            ..Config::default()
+        });
+        let report = look(&asked).await.unwrap();
+        let depot = report
+            .services
+            .iter()
+            .find(|s| s.name == "depot" && s.is_application)
+            .unwrap();
+        let known = depot.providers.iter().find(|p| p.before == "10.0.0.19:20880").unwrap();
+        assert_eq!(known.left.is_some(), is_left, "{takeover}: {known:?}");
+        let named_nothing = seen(&report, "P221");
+        assert_eq!(
+            named_nothing.is_empty(),
+            !takeover.contains("Other"),
+            "{named_nothing:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -137,6 +137,18 @@ impl Policy {
         }
     }
 
+    /// The same for those who are in every share but an empty one.
+    pub(super) fn in_any_share(&self) -> Self {
+        let takeover = Config {
+            percent: if self.takeover.percent == 0 { 0 } else { 100 },
+            ..Config::clone(&self.takeover)
+        };
+        Self {
+            takeover: Arc::new(takeover),
+            ..self.clone()
+        }
+    }
+
     /// Whether everything is taken over, whatever it is.
     pub fn takes_all(&self) -> bool {
         self.mode == Mode::Takeover && !self.rolled_back && *self.takeover == Config::default()

@@ -32,7 +32,7 @@ pub(in super::super) fn check(scene: &Scene<'_>, forecast: &Forecast, findings: 
             );
         }
         within_one_process(listed, findings);
-        left_by_policy(listed, forecast, findings);
+        left_by_policy(scene, listed, forecast, findings);
     }
     names_nothing(scene, forecast, findings);
     past_the_registry(scene, findings);
@@ -66,16 +66,12 @@ fn within_one_process(listed: &Listed<'_>, findings: &mut Findings) {
 }
 
 /// Consumers to whom a list is shown as it is, by `takeover`.
-fn left_by_policy(listed: &Listed<'_>, forecast: &Forecast, findings: &mut Findings) {
-    let instances = &listed.list.snapshot.instances;
+fn left_by_policy(scene: &Scene<'_>, listed: &Listed<'_>, forecast: &Forecast, findings: &mut Findings) {
     for consumer in &listed.consumers {
-        let application = application_of(&consumer.instance);
-        let whys = instances
-            .iter()
-            .filter_map(|i| forecast.left(listed.target(), i, application));
-        let whys: BTreeSet<String> = whys.map(|why| why.to_string()).collect();
+        let whys = listed.whys_left(scene, forecast, consumer);
         if !whys.is_empty() {
-            let seen = format!("handed out as it is to {application}: {}", few(&whys));
+            let (who, host) = (application_of(&consumer.instance), &consumer.instance.host);
+            let seen = format!("handed out as it is to {who} at {host}: {}", few(&whys));
             findings.add(Code::LeftByPolicy, listed.name(), seen);
         }
     }
@@ -95,7 +91,7 @@ fn names_nothing(scene: &Scene<'_>, forecast: &Forecast, findings: &mut Findings
             instances.map(move |i| (listed.target(), &**i, application_of(&consumer.instance)))
         })
     });
-    for (key, rule) in forecast.naming_nothing(published.chain(followed)) {
+    for (key, rule) in forecast.naming_nothing(published.chain(followed), &|target, i| scene.offers(target, i)) {
         findings.add(Code::NamesNothing, key, rule.to_string());
     }
 }

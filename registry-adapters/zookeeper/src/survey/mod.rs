@@ -145,7 +145,7 @@ async fn connected(client: &Client, options: &Options) -> Result<(), SurveyError
         Ok(Ok(SessionState::Up { .. })) => return Ok(()),
         Ok(Ok(SessionState::Down { cause, .. })) => Arc::clone(cause),
         Ok(_) => "it was closed".into(),
-        Err(_) => format!("it gave none within {limit:?}").into(),
+        Err(_) => format!("it gave none within {:?}", options.deadline.min(SESSION)).into(),
     };
     let hint = match options.servers.first() {
         Some(server) => {
