@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use remora_http_api::dubbod::DubbodFacade;
-use remora_http_api::mesh::MeshFacade;
+use remora_http_api::{HttpFacade, dubbod, mesh};
 use remora_registry::{Facade, FacadeError, Ports};
 use remora_sofaregistry::adapter::SofaRegistry;
 use remora_sofaregistry::facade::{SofaRegistryFacade, Stats as SofaRegistryStats};
@@ -140,10 +139,9 @@ impl Site {
                 };
                 let mut settings = door.settings(self.egress_port("bolt"));
                 settings.door.access = self.access.settings();
-                self.bound(
+                self.http(
                     kind,
-                    MeshFacade::bind_from(&self.ports, settings, &self.state_dir()?, &self.registry),
-                    |facade| (facade.local_addrs(), DoorStats::Http(facade.stats())),
+                    mesh::bind(&self.ports, settings, &self.state_dir()?, &self.registry),
                 )
             }
             Kind::Dubbod => {
@@ -152,10 +150,9 @@ impl Site {
                 };
                 let mut settings = door.settings(self.egress_port("dubbo"));
                 settings.door.access = self.access.settings();
-                self.bound(
+                self.http(
                     kind,
-                    DubbodFacade::bind_from(&self.ports, settings, &self.state_dir()?, &self.registry),
-                    |facade| (facade.local_addrs(), DoorStats::Http(facade.stats())),
+                    dubbod::bind(&self.ports, settings, &self.state_dir()?, &self.registry),
                 )
             }
             Kind::SofaRegistry => {
@@ -198,6 +195,12 @@ impl Site {
             stats: DoorStats::ZooKeeper(facade.stats()),
         };
         Ok(Opened::Door(open, Box::new(facade)))
+    }
+
+    fn http(&self, kind: Kind, bound: Result<HttpFacade, FacadeError>) -> Result<Opened, AppError> {
+        self.bound(kind, bound, |facade| {
+            (facade.local_addrs(), DoorStats::Http(facade.stats()))
+        })
     }
 
     /// What was bound; a door that nobody named may be left out.

@@ -86,6 +86,10 @@ impl Door {
         })
     }
 
+    pub(crate) fn name(&self) -> &'static str {
+        self.traits.name
+    }
+
     pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|l| l.local_addr().ok()).collect()
     }

@@ -18,6 +18,7 @@ mod config;
 mod door;
 pub mod dubbod;
 mod error;
+mod facade;
 mod heartbeat;
 mod listen;
 mod liveness;
@@ -29,6 +30,7 @@ mod store;
 mod watch;
 
 pub use config::{Application, Settings};
+pub use facade::HttpFacade;
 pub use stats::{Refusal, State, Stats};
 
 #[cfg(test)]

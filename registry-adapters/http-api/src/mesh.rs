@@ -8,18 +8,16 @@
 
 mod api;
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remora_registry::{BoxFuture, Discovery, Facade, FacadeError, Ports};
-use tokio_util::sync::CancellationToken;
+use remora_registry::{FacadeError, Ports};
 
 use self::api::MeshApi;
 use crate::config::Settings;
 use crate::door::{Door, Traits};
-use crate::stats::Stats;
+use crate::facade::HttpFacade;
 
 /// Settings of the mesh door.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,84 +38,19 @@ impl Default for Config {
     }
 }
 
-/// The mesh door, bound to its ports.
-pub struct MeshFacade {
-    door: Door,
-    first_list_wait: Duration,
-}
-
-impl MeshFacade {
-    /// Binds the door's ports. What applications registered is kept as `mesh.json` in `state_dir`.
-    ///
-    /// # Errors
-    /// `Bind` with the key that changes the address.
-    pub fn bind(config: Config, state_dir: &Path, registry_name: &str) -> Result<Self, FacadeError> {
-        Self::bind_from(&Ports::default(), config, state_dir, registry_name)
-    }
-
-    /// As [`bind`](Self::bind), with the sockets of `ports`.
-    ///
-    /// # Errors
-    /// `Bind` with the key that changes the address.
-    pub fn bind_from(
-        ports: &Ports,
-        config: Config,
-        state_dir: &Path,
-        registry_name: &str,
-    ) -> Result<Self, FacadeError> {
-        Ok(Self {
-            door: Door::bind(TRAITS, ports, config.door, state_dir, registry_name)?,
-            first_list_wait: config.first_list_wait,
-        })
-    }
-
-    /// Reads the system's tables of sockets elsewhere.
-    #[cfg(test)]
-    pub(crate) fn reads_sockets_from(&mut self, dir: std::path::PathBuf) {
-        self.door.proc_net = dir;
-    }
-
-    /// Where it listens: `listen` first, then one address for each further application.
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.door.local_addrs()
-    }
-
-    /// Addresses where the bolt egress must answer: SOFARPC calls port 12220 of the host that its registry address names.
-    pub fn egress_hosts(&self) -> Vec<IpAddr> {
-        let settings = self.door.settings();
-        let applications = settings.applications.iter().map(|a| a.address);
-        std::iter::once(settings.listen.ip()).chain(applications).collect()
-    }
-
-    /// What it counts.
-    pub fn stats(&self) -> Arc<Stats> {
-        self.door.stats()
-    }
-}
-
-impl Facade for MeshFacade {
-    fn name(&self) -> &'static str {
-        TRAITS.name
-    }
-
-    fn banner(&self) -> String {
-        let addr = self
-            .local_addrs()
-            .first()
-            .copied()
-            .unwrap_or(self.door.settings().listen);
-        format!("mesh {addr}; set the registry protocol mesh and its address http://{addr} in the application")
-    }
-
-    fn serve(
-        self: Box<Self>,
-        discovery: Arc<dyn Discovery>,
-        drain: CancellationToken,
-    ) -> BoxFuture<'static, Result<(), FacadeError>> {
-        let first_list_wait = self.first_list_wait;
-        let api = move |desk| Arc::new(MeshApi::new(desk, first_list_wait)) as Arc<dyn crate::server::Api>;
-        Box::pin(self.door.serve(discovery, drain, api))
-    }
+/// Binds the door's ports, with the sockets of `ports`. What applications registered is kept as `mesh.json` in `state_dir`.
+///
+/// # Errors
+/// `Bind` with the key that changes the address.
+pub fn bind(ports: &Ports, config: Config, state_dir: &Path, registry_name: &str) -> Result<HttpFacade, FacadeError> {
+    let first_list_wait = config.first_list_wait;
+    Ok(HttpFacade {
+        door: Door::bind(TRAITS, ports, config.door, state_dir, registry_name)?,
+        words: |addr| {
+            format!("mesh {addr}; set the registry protocol mesh and its address http://{addr} in the application")
+        },
+        api: Box::new(move |desk| Arc::new(MeshApi::new(desk, first_list_wait))),
+    })
 }
 
 const TRAITS: Traits = Traits {

@@ -68,18 +68,22 @@ async fn silent_session_expires_with_its_nodes() {
 }
 
 #[tokio::test]
-async fn pings_keep_a_session() {
+async fn pings_keep_a_session_longer_than_a_silent_one_of_the_same_timeout() {
     let options = Options {
-        min_session_timeout: Duration::from_millis(300),
+        min_session_timeout: Duration::from_millis(500),
         ..Options::default()
     };
     let server = Server::in_memory(options);
-    let mut c = Client::open_with(pipe(&server), None, 300).await.unwrap();
-    let until = tokio::time::Instant::now() + Duration::from_millis(1200);
-    while tokio::time::Instant::now() < until {
-        c.ask(Request::Ping).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let mut watcher = Client::new(&server).await;
+    let mut pinging = Client::open_with(pipe(&server), None, 500).await.unwrap();
+    let mut silent = Client::open_with(pipe(&server), None, 500).await.unwrap();
+    silent.create("/silent", Ephemeral).await.unwrap();
+    eventually("the silent one has expired", async || {
+        pinging.ask(Request::Ping).await.unwrap();
+        watcher.exists("/silent", false).await.err()
+    })
+    .await;
+    pinging.ask(Request::Ping).await.unwrap();
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use remora_naming::sofa::line;
 use remora_registry::{
-    BoxFuture, Client, Discovery, Facade, FacadeError, Instance, LeaseId, LeaseInfo, Outward, PublishError, Snapshot,
-    Source, Target, UnappliedRule,
+    BoxFuture, Client, Discovery, Facade, FacadeError, Instance, LeaseId, LeaseInfo, Outward, Ports, PublishError,
+    Snapshot, Source, Target, UnappliedRule,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,9 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::dubbod::{self, DubbodFacade};
-use crate::mesh::{self, MeshFacade};
-use crate::{Settings, Stats};
+use crate::{HttpFacade, Settings, Stats, dubbod, mesh};
 
 /// Between two looks of a door.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
@@ -231,9 +229,7 @@ impl House {
             ..mesh::Config::default()
         };
         config.door = quick(config.door, change);
-        let facade = MeshFacade::bind(config, dir, "default").unwrap();
-        let (addr, stats) = (facade.local_addrs()[0], facade.stats());
-        Self::serve(Box::new(facade), addr, stats, discovery)
+        Self::serve(mesh::bind(&Ports::default(), config, dir, "default"), discovery)
     }
 
     /// A mesh door that reads the system's sockets from `proc_net`.
@@ -245,21 +241,20 @@ impl House {
     ) -> Self {
         let mut config = mesh::Config::default();
         config.door = quick(config.door, change);
-        let mut facade = MeshFacade::bind(config, dir, "default").unwrap();
-        facade.reads_sockets_from(proc_net);
-        let (addr, stats) = (facade.local_addrs()[0], facade.stats());
-        Self::serve(Box::new(facade), addr, stats, discovery)
+        let mut facade = mesh::bind(&Ports::default(), config, dir, "default").unwrap();
+        facade.door.proc_net = proc_net;
+        Self::serve(Ok(facade), discovery)
     }
 
     pub(super) fn dubbod(dir: &Path, discovery: &Arc<Scripted>, change: impl FnOnce(&mut Settings)) -> Self {
         let mut config = dubbod::Config::default();
         config.door = quick(config.door, change);
-        let facade = DubbodFacade::bind(config, dir, "default").unwrap();
-        let (addr, stats) = (facade.local_addrs()[0], facade.stats());
-        Self::serve(Box::new(facade), addr, stats, discovery)
+        Self::serve(dubbod::bind(&Ports::default(), config, dir, "default"), discovery)
     }
 
-    fn serve(facade: Box<dyn Facade>, addr: SocketAddr, stats: Arc<Stats>, discovery: &Arc<Scripted>) -> Self {
+    fn serve(bound: Result<HttpFacade, FacadeError>, discovery: &Arc<Scripted>) -> Self {
+        let facade = Box::new(bound.unwrap());
+        let (addr, stats) = (facade.local_addrs()[0], facade.stats());
         let drain = CancellationToken::new();
         let serving = tokio::spawn(facade.serve(Arc::clone(discovery) as Arc<dyn Discovery>, drain.clone()));
         Self {
