@@ -257,7 +257,7 @@ def experiments(settings):
     for line in some:
         add("E7", f"registry-emptied/{line}-embedded", comes_back_empty, line, registry="embedded")
     add("E7", "registry-emptied/s5.13", comes_back_empty, "s5.13")
-    add("E7", "registry-emptied/s5.13-sofaregistry", comes_back_empty, "s5.13", registry="sofaregistry")
+    add("E7", "registry-emptied/sofaregistry", comes_back_empty, "s5.13", registry="sofaregistry")
     for line in some:
         add("E8", f"registry-flaps/{line}", flaps, line, 100 if settings.full else 20)
         add("E9", f"leader-killed/{line}", leader_killed, line, 50 if settings.full else 5)
