@@ -13,7 +13,7 @@ from . import compare
 from .parts import SOFA_LINES
 from .procs import Failed, wait_for
 from .sofa import SofaWorld
-from .way import Way
+from .way import TIMEOUT_MS, WARM_S, Way
 
 PLAIN = ("--services", "plain")
 RATE = 200
@@ -29,11 +29,13 @@ class SofaWay(SofaWorld):
     def remora(self, name, **settings):
         return super().remora(name, **{**self.begin, **settings})
 
-    reload, roll_back, _all, takeover, end, judged = Way.reload, Way.roll_back, Way._all, Way.takeover, Way.end, Way.judged
+    reload, roll_back, _all, takeover = Way.reload, Way.roll_back, Way._all, Way.takeover
+    end, judged, begin_file = Way.end, Way.judged, Way.begin_file
 
     def consume(self, line, host, door):
         stop = self.parts.folder / f"stop-{host}"
-        proc = self.consumer(line, "--loop", 600, "--rate", RATE, "--timeout", 3000, "--wait", 30, "--stop-file", stop, host=host, door=door)
+        proc = self.consumer(line, "--loop", 600, "--rate", RATE, "--timeout", TIMEOUT_MS, "--wait", 30, "--stop-file", stop,
+                             "--begin-file", self.begin_file(), host=host, door=door)
         proc.event("ready", 60)
         self.loops[host] = (proc, stop)
 
@@ -43,8 +45,9 @@ class SofaWay(SofaWorld):
         wait_for("both are published", 15, lambda: len(self.published()) == 2, 0.2)
         self.consume(line, "consumer", door)
         self.consume(line, "bare", "bare")
-        # JVMs run hot for the first seconds.
-        time.sleep(2)
+        # JVMs run hot for the first seconds: what counts begins behind them.
+        time.sleep(WARM_S)
+        self.begin_file().touch()
 
     def own(self):
         """The applications' own addresses."""

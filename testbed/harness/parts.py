@@ -30,6 +30,8 @@ class Parts:
     def __init__(self, folder, binary=None):
         self.folder, self.binary, self.java = folder, binary, JAVA
         self.procs = []
+        # In front of every application's own class path.
+        self.classes = []
         self._numbers = itertools.count(1)
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -52,7 +54,8 @@ class Parts:
 
     def app(self, line, role, host, registry, *args, env=None):
         """An application of a Dubbo or SOFARPC line: role is provider, consumer or both; see `demo.app.Main`."""
-        classes, jars = self.java / MODULES[line] / "target/classes", JAVA / MODULES[line] / "target/lib"
+        classes = ":".join(map(str, [*self.classes, self.java / MODULES[line] / "target/classes"]))
+        jars = JAVA / MODULES[line] / "target/lib"
         number = next(self._numbers)
         flags = [f"-Duser.home={self.folder}/home-{number}", "-Ddubbo.application.logger=slf4j",
                  "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",

@@ -33,6 +33,7 @@ MODULES = [
     "rel_systemd",
     "rel_sofa_stop",
     "rel_way",
+    "rel_way_many",
 ]
 RESULTS = ROOT / "reliability"
 PAGE = ROOT / "RELIABILITY.md"

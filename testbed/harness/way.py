@@ -13,6 +13,9 @@ from .world import World
 PORT = {"dubbo": 20880, "bolt": 12200}
 INGRESS = {"dubbo": 20881, "bolt": 12201}
 EGRESS = {"dubbo": 20882, "bolt": 12220}
+# Of a call: what is asked for is that none is lost, on a machine that may stand still for seconds. The slowest one is told.
+TIMEOUT_MS = 10000
+WARM_S = 4
 
 
 class Way(World):
@@ -22,6 +25,7 @@ class Way(World):
         super().__init__(settings, network, name, taken=["p1", "p2", "consumer"], session_ms=10000)
         self.line, self.begin, self.rate, self.extra = line, begin, rate, list(extra)
         self.protocol = "bolt" if line.startswith("s") else "dubbo"
+        self.ports = (PORT[self.protocol],)
         self.loops = {}
         self.apps = {}
 
@@ -32,15 +36,17 @@ class Way(World):
 
     def provide(self, host):
         # As many threads as Dubbo has by itself.
-        self.apps[host] = self.provider(self.line, "--threads", 200, *self.extra, host=host, name=host, ports=(PORT[self.protocol],))
+        self.apps[host] = self.provider(self.line, "--threads", 200, *self.extra, host=host, name=host, ports=self.ports)
         return self.apps[host]
 
     def consume(self, host, seconds=900):
         stop = self.parts.folder / f"stop-{host}"
-        stop.unlink(missing_ok=True)
-        proc = self.consumer(self.line, *self.extra, "--loop", seconds, "--rate", self.rate, "--timeout", 3000, "--wait", 30, "--stop-file", stop, host=host)
-        proc.event("ready", 60)
-        proc.event("first_answer", 60)
+        for file in (stop, self.begin_file()):
+            file.unlink(missing_ok=True)
+        proc = self.consumer(self.line, *self.extra, "--loop", seconds, "--rate", self.rate, "--timeout", TIMEOUT_MS, "--wait", 60, "--stop-file", stop,
+                             "--begin-file", self.begin_file(), host=host)
+        proc.event("ready", 90)
+        proc.event("first_answer", 90)
         self.loops[host] = (proc, stop)
 
     def applications(self, consumers=("consumer", "bare")):
@@ -48,8 +54,12 @@ class Way(World):
             self.provide(host)
         for host in consumers:
             self.consume(host)
-        # JVMs run hot for the first seconds.
-        time.sleep(2)
+        # JVMs run hot for the first seconds: what counts begins behind them.
+        time.sleep(WARM_S)
+        self.begin_file().touch()
+
+    def begin_file(self):
+        return self.parts.folder / "begin"
 
     def rows(self):
         """The registry as text; what a consumer writes of itself is of no interest here."""
@@ -123,8 +133,9 @@ class Way(World):
         return reports
 
     def judged(self, problems, *hosts):
-        """(calls, failed, words) of all loops; failures are problems."""
+        """(calls, failed) of all loops; failures are problems. `slowest_ms` is then that of all of them."""
         reports = self.end(*hosts)
+        self.slowest_ms = max(report["slowest_ms"] for report in reports.values())
         calls, failed = (sum(r[key] for r in reports.values()) for key in ("calls", "failed"))
         for host, report in reports.items():
             if report["failed"]:

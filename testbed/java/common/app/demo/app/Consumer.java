@@ -14,7 +14,7 @@ import java.util.Map;
  *
  * <p>Options: {@code --calls N} (spread over the mix), {@code --mix echo,order,...} (see {@link Suite}), {@code --wait SECONDS}
  * (how long the first call may be retried), {@code --timeout MILLIS}, {@code --golden} (each kind of frame once, in a fixed
- * order), or {@code --loop SECONDS --rate CALLS_PER_SECOND} (see {@link Loop}). Retries are off, so that each failure is seen.
+ * order), or {@code --loop SECONDS --rate CALLS_PER_SECOND} (see {@link Loop}), with {@code --many N} of so many services in turn. Retries are off, so that each failure is seen.
  */
 final class Consumer {
     private final Line line;
@@ -29,6 +29,10 @@ final class Consumer {
         String mix = options.flag("golden", false) ? line.mix() : options.text("mix", line.mix());
         if (options.text("loop") != null) mix = "echo";
         List<Line.Ref> refs = new ArrayList<>();
+        for (int number = 0; number < options.number("many", 0); number++) {
+            refs.add(new Line.Ref("many" + number, Provider.type(number), null, null, false));
+        }
+        if (!refs.isEmpty()) return refs;
         refs.add(new Line.Ref("plain", EchoService.class, null, null, false));
         if (mix.contains("later") || mix.contains("outoforder")) refs.add(new Line.Ref("later", LaterService.class, null, null, false));
         if (mix.contains("generic")) refs.add(new Line.Ref("generic", EchoService.class, null, null, true));

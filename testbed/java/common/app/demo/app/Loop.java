@@ -12,6 +12,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 
 /**
@@ -19,7 +20,8 @@ import java.util.concurrent.locks.LockSupport;
  *
  * <p>Prints a line when calls begin to fail and when they work again, and at the end all time ranges of failures and how many there were of each kind. A call
  * counts at the time it was made, in milliseconds since the epoch. Calls run on threads of their own, so that one which hangs
- * delays no other. A file given as {@code --stop-file} ends the loop early when it appears.
+ * delays no other. A file given as {@code --stop-file} ends the loop early when it appears; with {@code --begin-file} calls count from
+ * the moment on at which that one is there.
  */
 final class Loop {
     private final Line line;
@@ -29,15 +31,22 @@ final class Loop {
     private final ConcurrentSkipListMap<String, AtomicInteger> kinds = new ConcurrentSkipListMap<>();
     private final AtomicInteger made = new AtomicInteger();
     private final AtomicInteger open = new AtomicInteger();
+    private final AtomicLong slowest = new AtomicLong();
+    private final java.io.File beginFile;
+    private volatile boolean counts;
     private boolean failing;
 
     Loop(Line line, Options options) {
         this.line = line;
         this.options = options;
+        this.beginFile = options.text("begin-file") == null ? null : new java.io.File(options.text("begin-file"));
+        this.counts = beginFile == null;
     }
 
     boolean run() throws Exception {
-        EchoService echo = line.get("plain");
+        List<EchoService> services = new ArrayList<>();
+        for (Line.Ref ref : Consumer.refs(line, options)) services.add(line.get(ref.key));
+        int turn = 0;
         long period = 1_000_000_000L / options.number("rate", 50);
         java.io.File stop = options.text("stop-file") == null ? null : new java.io.File(options.text("stop-file"));
         ExecutorService threads = Executors.newCachedThreadPool();
@@ -51,7 +60,9 @@ final class Loop {
             // Far behind (all threads busy, or the machine slept): do not catch up with a burst.
             if (next < System.nanoTime() - 1_000_000_000L) next = System.nanoTime();
             if (open.get() > 400) continue;
-            threads.execute(() -> call(echo));
+            EchoService echo = services.get(turn++ % services.size());
+            boolean counted = counts = counts || beginFile.exists();
+            threads.execute(() -> call(echo, counted));
         }
         threads.shutdown();
         threads.awaitTermination(10, TimeUnit.SECONDS);
@@ -61,6 +72,7 @@ final class Loop {
         out.put("failed", failures.size());
         out.put("begin_ms", begin);
         out.put("end_ms", System.currentTimeMillis());
+        out.put("slowest_ms", slowest.get());
         out.put("ranges", ranges());
         out.put("kinds", new TreeMap<>(kinds));
         out.put("answered_by", new TreeMap<>(answeredBy));
@@ -68,20 +80,25 @@ final class Loop {
         return failures.isEmpty();
     }
 
-    private void call(EchoService echo) {
+    private void call(EchoService echo, boolean counted) {
         open.incrementAndGet();
         long at = System.currentTimeMillis();
         String error = null;
         try {
-            answeredBy.computeIfAbsent(echo.who(), k -> new AtomicInteger()).incrementAndGet();
+            String who = echo.who();
+            if (counted) answeredBy.computeIfAbsent(who, k -> new AtomicInteger()).incrementAndGet();
         } catch (Throwable t) {
             error = Out.brief(t);
+            if (!counted) return;
             kinds.computeIfAbsent(kind(t), k -> new AtomicInteger()).incrementAndGet();
             long key = at;
             while (failures.putIfAbsent(key * 1000 + made.get() % 1000, error) != null) key++;
         } finally {
-            made.incrementAndGet();
             open.decrementAndGet();
+            if (counted) {
+                made.incrementAndGet();
+                slowest.accumulateAndGet(System.currentTimeMillis() - at, Math::max);
+            }
         }
         turn(at, error);
     }
