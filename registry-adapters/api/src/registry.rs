@@ -56,7 +56,7 @@ pub trait Registry: Send + Sync + 'static {
     /// How much later than another a follower may hear of a change. Where a registry holds changes back it tells two of them as
     /// one: what is published in the place of something else must have stood for so long before that goes.
     fn told_within(&self) -> Duration {
-        Duration::from_millis(500)
+        Duration::from_millis(1500)
     }
 
     /// The connection's state and its changes.

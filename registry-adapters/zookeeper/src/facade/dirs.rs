@@ -185,6 +185,8 @@ impl Door {
             view.watches.child = true;
         }
         view.read_version = Some(view.shown.version());
+        view.shown.read();
+        let both_until = view.shown.both_until();
         view.shown.adjust(&mut read.stat);
         let children: Seq<Text> = view.shown.names().map(Text::from).collect();
         let reply = match read.request {
@@ -200,6 +202,9 @@ impl Door {
             err: ErrorCode::OK,
         };
         self.fill(Some(read.place), head, &reply);
+        if let Some(until) = both_until {
+            self.overlaps_until(until, &read.dir);
+        }
     }
 
     /// Reads whose list did not come in time are shown the real one: an application that finds providers, even past their
@@ -318,11 +323,15 @@ impl Door {
         let was_relayed = view.is_relayed();
         let changes = view.shown.refresh(&snapshot, &viewer, stamp);
         view.is_known = true;
+        let both_until = view.shown.both_until();
         // What stood in the registry was shown, or is from now on.
         let is_elsewhere = std::mem::take(&mut view.is_shown_late) || (was_known && was_relayed != view.is_relayed());
         // Whether that was watched is known to the registry only. An event too many is looked at and forgotten.
         view.watches.child |= was_relayed && is_elsewhere;
         self.fire_changes(dir, &changes, was_known, is_elsewhere);
+        if let Some(until) = both_until {
+            self.overlaps_until(until, dir);
+        }
     }
 
     fn fire_changes(&mut self, dir: &str, changes: &[Change], was_known: bool, is_elsewhere: bool) {

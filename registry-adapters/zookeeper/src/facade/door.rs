@@ -22,6 +22,7 @@ use super::farewell::Farewell;
 use super::guard::Guard;
 use super::learn::{Learning, is_about_the_connection};
 use super::line::{Line, Origin, Place};
+use super::overlap::Overlaps;
 use super::sent::{Done, Sent, Then};
 use super::session::State;
 use super::stand_in::Home;
@@ -63,6 +64,8 @@ pub(super) struct Door {
     pub(super) policy: watch::Receiver<u64>,
     /// What is brought to it.
     pub(super) steps: Steps,
+    /// Lists that are shown with what they showed before.
+    pub(super) overlaps: Overlaps,
     /// Where the session is kept.
     pub(super) home: Home,
     /// Paths that were put into the stand-in.
@@ -97,6 +100,7 @@ impl Door {
             guard: Guard::default(),
             policy,
             steps: Steps::default(),
+            overlaps: Overlaps::default(),
             home: Home::Registry,
             furnished: HashSet::new(),
             is_closed: false,
@@ -202,7 +206,8 @@ impl Door {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let reads = self.waiting.iter().map(|read| read.deadline);
         let soon = self.learning.deadline().into_iter().chain(self.guard.deadline());
-        reads.chain(soon).chain(self.steps.deadline()).min()
+        let steps = self.steps.deadline().into_iter().chain(self.overlap_deadline());
+        reads.chain(soon).chain(steps).min()
     }
 
     /// The time of `deadline` has come.
@@ -211,6 +216,7 @@ impl Door {
         self.learn_in_time();
         self.guard_in_time();
         self.step_in_time();
+        self.overlap_in_time();
         self.flush();
     }
 

@@ -37,6 +37,7 @@ impl Door {
     /// Withdraws everything that stands, as soon as it is known what that is.
     pub(super) fn say_farewell(&mut self) {
         self.farewell = Farewell::Asked;
+        self.all_former_go();
         self.farewell_on();
     }
 

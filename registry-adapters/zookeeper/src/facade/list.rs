@@ -13,9 +13,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use remora_naming::application;
 use remora_naming::dubbo_url::is_provider_child;
+use remora_naming::sofa;
 use remora_registry::{Client, Discovery, Instance, LeaseId, Snapshot, Target};
+use tokio::time::Instant;
 use tracing::warn;
 
+use super::overlap::Before;
 use crate::places::{child_data, print_child};
 use crate::wire::{EventKind, Request, Stat};
 
@@ -31,6 +34,8 @@ pub(super) struct Shown {
     changes: i32,
     /// zxid of the last change.
     changed_at: i64,
+    /// What was shown before a list took its place as a whole; it is shown beside that.
+    before: Option<Before<BTreeMap<String, Entry>>>,
 }
 
 /// Who looks at a list.
@@ -85,9 +90,7 @@ impl Shown {
         let foreign = &snapshot.foreign;
         if viewer.may_see_registry && discovery.leaves(lease, snapshot) {
             self.is_foreign = true;
-            let ids = snapshot.instances.iter().map(|instance| &instance.id);
-            let names: Vec<Arc<str>> = foreign.iter().chain(ids).cloned().collect();
-            return self.replace(BTreeMap::new(), &names, stamp);
+            return self.over_both(snapshot, BTreeMap::new(), real_names(snapshot), stamp);
         }
         self.is_foreign = snapshot.instances.is_empty() && !foreign.is_empty();
         let mut next: BTreeMap<String, Bytes> = BTreeMap::new();
@@ -99,7 +102,53 @@ impl Shown {
                 Err(e) => warn!(list = %snapshot.target, reason = e.reason(), "an entry cannot be shown"),
             }
         }
-        self.replace(next, foreign, stamp)
+        self.over_both(snapshot, next, foreign.clone(), stamp)
+    }
+
+    /// Until when it is shown with what was shown before.
+    pub(super) fn both_until(&self) -> Option<Instant> {
+        self.before.as_ref().map(Before::until)
+    }
+
+    /// The application reads it.
+    pub(super) fn read(&mut self) {
+        if let Some(before) = &mut self.before {
+            before.read();
+        }
+    }
+
+    /// Replaces the list; one of SOFARPC of which nothing would be left is shown with what it showed before, for a while.
+    fn over_both(
+        &mut self,
+        snapshot: &Snapshot,
+        mut next: BTreeMap<String, Bytes>,
+        mut foreign: Vec<Arc<str>>,
+        stamp: i64,
+    ) -> Vec<Change> {
+        let is_left = |name: &String| next.contains_key(name) || foreign.iter().any(|other| **other == **name);
+        let is_empty = next.is_empty() && foreign.is_empty();
+        if self.before.is_none()
+            && sofa::is_sofa(&snapshot.target)
+            && !is_empty
+            && !self.entries.is_empty()
+            && !self.entries.keys().any(is_left)
+        {
+            self.before = Some(Before::new(self.entries.clone()));
+        }
+        if let Some(before) = self.before.take().filter(|before| !before.is_over() && !is_empty) {
+            let real = real_names(snapshot);
+            for (name, entry) in &before.entries {
+                match entry {
+                    Entry::Made(made) => drop(next.entry(name.clone()).or_insert_with(|| made.data.clone())),
+                    Entry::Foreign if foreign.iter().any(|other| **other == **name) => {}
+                    // Only the registry can answer for it.
+                    Entry::Foreign => foreign.extend(real.iter().find(|other| ***other == **name).cloned()),
+                }
+            }
+            self.is_foreign = false;
+            self.before = Some(before);
+        }
+        self.replace(next, &foreign, stamp)
     }
 
     fn replace(&mut self, next: BTreeMap<String, Bytes>, foreign: &[Arc<str>], stamp: i64) -> Vec<Change> {
@@ -218,6 +267,12 @@ fn printed(
             Ok((name, Bytes::from(json)))
         }
     }
+}
+
+/// Names of all children that the registry has.
+fn real_names(snapshot: &Snapshot) -> Vec<Arc<str>> {
+    let ids = snapshot.instances.iter().map(|instance| &instance.id);
+    snapshot.foreign.iter().chain(ids).cloned().collect()
 }
 
 /// Whether a read of a list sets a watch.

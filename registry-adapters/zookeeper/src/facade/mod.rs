@@ -5,7 +5,7 @@
 //! application --TCP--> connection.rs --frames--> door.rs -+- requests.rs  relayed, rewritten or answered
 //!                                                         +- publish.rs kept.rs  what it publishes, outward
 //!                                                         +- dirs.rs list.rs  lists that it is shown, inward
-//!                                                         +- rewatch.rs multi.rs heir.rs rules.rs frozen.rs farewell.rs steps.rs papers.rs
+//!                                                         +- rewatch.rs multi.rs heir.rs rules.rs frozen.rs farewell.rs steps.rs overlap.rs papers.rs
 //!                                                         `- line.rs      replies in the order of the requests
 //! ```
 //! One upstream session per application session, id and password untouched: its ephemerals are its own, and live through
@@ -31,6 +31,7 @@ mod line;
 mod list;
 mod multi;
 mod names;
+mod overlap;
 mod owed;
 mod papers;
 mod paths;

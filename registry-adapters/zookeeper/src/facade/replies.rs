@@ -54,6 +54,7 @@ impl Door {
                 return self.learned_document(path, &application, decoded(&body));
             }
             Then::Step(step) => return self.stepping(step, err, decoded(&body)),
+            Then::Former(former) => return self.former_gone(*former, err),
             Then::Move(step) => return self.moving(step, decoded(&body)),
             Then::DeleteUnknown { app_path, version } => {
                 if err == ErrorCode::NO_NODE && self.delete_outward(app_xid, place, &app_path, version) {
@@ -80,6 +81,7 @@ impl Door {
             }
             Then::Delete { app_path } => {
                 self.deleted(&app_path, err);
+                self.former_goes(&app_path);
                 if self.was_withdrawn(&app_path, err) {
                     head.err = ErrorCode::OK;
                 }

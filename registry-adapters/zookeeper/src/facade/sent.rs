@@ -8,6 +8,7 @@ use super::heir::Heir;
 use super::learn::Move;
 use super::line::Place;
 use super::multi::MultiOp;
+use super::overlap::Former;
 use super::steps::Step;
 use crate::wire::request::Create;
 use crate::wire::{OpCode, Request, RequestHeader};
@@ -101,6 +102,8 @@ pub(super) enum Then {
     },
     /// A node is brought to what the policy says.
     Step(Box<Step>),
+    /// A node goes whose successor stands.
+    Former(Box<Former>),
     /// An entry goes, because Remora does.
     Farewell {
         registry_path: String,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is kept of an application's session while its connections come and go.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::bridge::Estate;
 use super::dirs::View;
 use super::kept::Wanted;
 use super::names::Names;
+use super::overlap::Former;
 use super::papers::Documents;
 use super::stand_in::StandIn;
 use super::stats::{Raised, Stats};
@@ -48,6 +49,8 @@ pub(super) struct State {
     pub(super) is_detached: bool,
     /// Names that it published, in its own form and in ours.
     pub(super) names: Names,
+    /// Nodes that go soon, since their successors stand.
+    pub(super) former: VecDeque<Former>,
     /// Lists it reads.
     pub(super) views: HashMap<String, View>,
     /// Its consumer nodes that want another service than the usual one of their interface, see `kept.rs`.
@@ -79,6 +82,7 @@ impl State {
             stamp: 0,
             is_detached: false,
             names: Names::default(),
+            former: VecDeque::new(),
             views: HashMap::new(),
             wanted: HashMap::new(),
             documents: Documents::default(),

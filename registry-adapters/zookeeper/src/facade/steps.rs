@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::door::Door;
 use super::list::Viewer;
 use super::names::{Node, Own};
+use super::overlap::is_side_by_side;
 use super::paths::Shape;
 use super::publish::{Unchanged, log_unchanged};
 use super::sent::Then;
@@ -45,6 +46,15 @@ pub(super) struct Steps {
 }
 
 impl Steps {
+    /// The end of a node is no news to the application.
+    pub(super) fn leaves(&mut self, registry_path: &str) {
+        self.leaving.insert(registry_path.to_owned());
+    }
+
+    pub(super) fn has_left(&mut self, registry_path: &str) {
+        self.leaving.remove(registry_path);
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.due.is_empty() {
             true => self.again.front().map(|(at, _)| *at),
@@ -71,6 +81,8 @@ pub(super) struct Step {
 enum Way {
     /// The old node goes, the new one comes.
     Swap,
+    /// The new one comes; the old one goes a while later, see `overlap.rs`.
+    Add,
     /// The old one is gone already.
     Make,
     /// Something stands in the new place already: it goes, too.
@@ -240,7 +252,11 @@ impl Door {
             app_path: app_path.to_owned(),
             node: was.node.clone(),
             data: None,
-            way: if is_same_place { Way::Rewrite } else { Way::Swap },
+            way: match (is_same_place, is_side_by_side(&was, was.node.as_ref())) {
+                (true, _) => Way::Rewrite,
+                (false, true) => Way::Add,
+                (false, false) => Way::Swap,
+            },
             was,
             next,
         });
@@ -255,6 +271,9 @@ impl Door {
     }
 
     fn take_step(&mut self, mut step: Box<Step>) {
+        if step.way == Way::Add && !is_side_by_side(&step.was, step.node.as_ref()) {
+            step.way = Way::Swap;
+        }
         let from = Text::from(step.was.registry_path.as_str());
         let to = Text::from(step.next.registry_path.as_str());
         let ours = step.next.data.as_ref().map(|(_, ours)| ours.clone());
@@ -264,6 +283,11 @@ impl Door {
             node.data.clone_from(&ours);
         }
         step.next.node.clone_from(&step.node);
+        if step.way == Way::Add && self.stays(&step.next.registry_path) {
+            // It was left a moment ago.
+            self.state.names.insert(&step.app_path, step.next.clone());
+            return self.stepped(*step);
+        }
         let request = match (step.way, &step.node) {
             (Way::Rewrite, _) => Request::SetData(SetData {
                 path: to,
@@ -287,7 +311,7 @@ impl Door {
                 });
                 let delete = |path| Op::Delete { path, version: ANY };
                 let ops: Vec<Op> = match way {
-                    Way::Make => vec![create],
+                    Way::Make | Way::Add => vec![create],
                     Way::Replace => vec![delete(from), delete(to), create],
                     Way::Swap | Way::Rewrite => vec![delete(from), create],
                 };
@@ -350,6 +374,10 @@ impl Door {
                 step.way = Way::Replace;
                 self.take_step(step);
             }
+            Some((0, ErrorCode::NODE_EXISTS)) if step.way == Way::Add => {
+                step.way = Way::Replace;
+                self.take_step(step);
+            }
             Some((_, ErrorCode::NODE_EXISTS)) if step.way == Way::Make => self.stepped(*step),
             Some((_, code)) => self.step_failed(*step, code),
         }
@@ -364,7 +392,15 @@ impl Door {
             taken_over = step.next.is_taken,
             "a published node has another form"
         );
-        self.leads_here(&step.next, step.next.is_taken);
+        match step.way {
+            Way::Add => {
+                if step.next.is_taken {
+                    self.leads_here(&step.next, true);
+                }
+                self.goes_later(was.clone(), step.app_path.clone());
+            }
+            _ => self.leads_here(&step.next, step.next.is_taken),
+        }
         match step.next.is_taken {
             true => self.guard_node(now),
             // The application may watch its node; the watch went with the old form.
