@@ -101,7 +101,7 @@ fn exec_withdraws_first_then_ends_the_application_then_the_proxy() {
     assert_eq!(running.end().code(), Some(3));
     let seen = std::fs::read_to_string(site.dir.path().join("at-the-end")).unwrap();
     assert!(seen.contains("NOT READY") && seen.contains("withdrawn"), "{seen}");
-    assert!(seen.contains("Remora, WITHDRAWING"), "it stands no more: {seen}");
+    assert!(seen.contains("Remora, WITHDRAWN"), "it stands no more: {seen}");
     assert_eq!(site.ask("status").status.code(), Some(1));
 }
 
