@@ -23,6 +23,8 @@ pub mod metrics;
 mod plugins;
 // What takeover would do with a registry, found out without writing to it.
 pub mod preflight;
+// What operators are shown of applications, lists and services, as plain data.
+pub mod views;
 
 pub use app::{App, AppError};
 pub use config::Config;

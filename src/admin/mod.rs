@@ -4,7 +4,6 @@
 mod client;
 mod guard;
 mod server;
-mod services;
 mod takeover;
 mod topology;
 mod views;
@@ -19,15 +18,11 @@ use crate::config::Address;
 
 pub use client::{Answer, Client, ClientError};
 pub use server::Admin;
-pub use services::{
-    FollowerView, RealView, ServiceListView, ServicePublishedView, ServiceRuleView, ServiceView, ServicesView,
-};
 pub use takeover::{DecisionsView, RuleUseView, TakeoverView};
 pub use topology::{ApplicationView, CalleeView, CallerView, Filter, FilterError, InView, OutView, TopologyView};
 pub use views::{
-    CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, LeftView, ListView, ListenerView,
-    OddView, PublishedView, RegistryView, ReloadOutcome, ReloadView, RouteView, RuleView, UpgradeView, Verb, Views,
-    WithdrawalView,
+    CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeftView, ListenerView, RegistryView,
+    ReloadOutcome, ReloadView, RouteView, UpgradeView, Verb, Views,
 };
 
 /// The admin port could not be opened.

@@ -14,6 +14,7 @@ use super::guard::{Ends, Guard};
 use super::server::{Site, answer};
 use super::*;
 use crate::lifecycle::{Readiness, Stop};
+use crate::views::ServicesView;
 
 fn views(stop: &Stop) -> Views {
     let readiness = Readiness::new(stop.token().clone());

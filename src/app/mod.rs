@@ -17,7 +17,6 @@ mod published;
 mod registries;
 mod reload;
 mod run;
-mod services;
 mod takeover;
 mod topology;
 mod upgrade;
@@ -267,7 +266,7 @@ impl App {
                 SystemTime::now(),
                 Arc::clone(&reloader),
             ),
-            services: services::services(Arc::clone(&catalog)),
+            services: views::services(Arc::clone(&catalog)),
             topology: topology::topology(Arc::clone(&call), Arc::clone(&catalog), SystemTime::now()),
             connections: views::connections(
                 Arc::clone(&call),

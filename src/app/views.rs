@@ -14,18 +14,17 @@ use super::house::OpenDoors;
 use super::registries::OpenRegistry;
 use super::reload::Reloader;
 use crate::admin::{
-    CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeaseView, ListView, ListenerView, OddView,
-    PublishedView, RegistryView, RouteView, RuleView, WithdrawalView,
+    CallsView, CatalogView, ConnectionView, ConnectionsView, Filter, InstanceView, ListenerView, RegistryView,
+    RouteView,
 };
-use crate::discovery::{self, Catalog, ProtocolPorts};
+use crate::discovery::{self, Catalog, ProtocolPorts, ServiceQuery};
 use crate::metrics::CallMetrics;
+use crate::views::ServicesView;
 
 /// A list longer than this is cut: `/connections` is for people.
 const MAX_CONNECTIONS_SHOWN: usize = 1000;
 /// A turn of a worker takes milliseconds, also under load.
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
-/// Uses of a provider that are no oddity.
-const USED: [&str; 2] = ["dialled", "shown as it is"];
 
 pub(super) fn catalog(
     catalog: Arc<Catalog>,
@@ -41,20 +40,29 @@ pub(super) fn catalog(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: started.elapsed().unwrap_or_default().as_secs(),
             registries: known.registries.iter().map(|r| registry(r, &doors)).collect(),
-            leases: known.leases.iter().map(lease).collect(),
-            withdrawing: known.withdrawing.iter().map(withdrawal).collect(),
-            lists: known.lists.iter().map(list).collect(),
+            leases: known.leases,
+            withdrawing: known.withdrawing,
+            lists: known.lists,
             routes: routes(&catalog),
-            rules_not_applied: catalog.rules_without_effect().into_iter().map(rule).collect(),
-            malformed: known.lists.iter().flat_map(malformed).collect(),
-            refused: known
-                .lists
-                .iter()
-                .flat_map(refused)
-                .chain(known.unresolved.iter().map(unresolved))
-                .collect(),
+            rules_not_applied: catalog.rules_without_effect(),
+            malformed: known.malformed,
+            refused: [known.refused, known.unresolved].concat(),
             reload: reloader.state().last.clone(),
         }
+    })
+}
+
+/// Services of a page unless more are asked for.
+const SERVICES_SHOWN: usize = 1000;
+
+pub(super) fn services(catalog: Arc<Catalog>) -> Box<dyn Fn(Filter) -> ServicesView + Send + Sync> {
+    Box::new(move |filter| {
+        catalog.services(&ServiceQuery {
+            service: filter.service,
+            application: filter.application,
+            offset: filter.offset,
+            limit: filter.limit.unwrap_or(SERVICES_SHOWN),
+        })
     })
 }
 
@@ -79,51 +87,6 @@ fn registry(known: &discovery::RegistryView, doors: &[(String, Vec<String>)]) ->
     }
 }
 
-fn lease(known: &discovery::LeaseView) -> LeaseView {
-    LeaseView {
-        application: known.application.clone(),
-        facade: known.facade.to_owned(),
-        registry: known.registry.clone(),
-        peer: known.peer.clone(),
-        follows: known.follows as u64,
-        publishes: known
-            .publishes
-            .iter()
-            .map(|p| PublishedView {
-                service: p.service.clone(),
-                protocol: p.protocol.clone(),
-                own: format!("127.0.0.1:{}", p.app_port),
-                published: p.published.clone(),
-                state: p.state.to_owned(),
-                error: p.error.clone().unwrap_or_default(),
-            })
-            .collect(),
-    }
-}
-
-fn withdrawal(known: &discovery::WithdrawalView) -> WithdrawalView {
-    WithdrawalView {
-        registry: known.registry.clone(),
-        list: known.service.clone(),
-        published: known.published.clone(),
-        for_s: known.for_seconds,
-        error: known.error.clone().unwrap_or_default(),
-    }
-}
-
-fn list(known: &discovery::ListView) -> ListView {
-    ListView {
-        level: known.level.to_owned(),
-        registry: known.registry.clone(),
-        name: known.name.clone(),
-        followers: known.followers.clone(),
-        source: known.source.to_owned(),
-        providers: known.providers.len() as u64,
-        taken_over: known.providers.iter().filter(|p| p.is_taken_over).count() as u64,
-        held: known.held as u64,
-    }
-}
-
 fn routes(catalog: &Catalog) -> Vec<RouteView> {
     let table = catalog.routes().load();
     let mut routes: Vec<RouteView> = table
@@ -144,42 +107,6 @@ fn routes(catalog: &Catalog) -> Vec<RouteView> {
         .collect();
     routes.sort_by(|a, b| a.service.cmp(&b.service));
     routes
-}
-
-fn rule(known: discovery::ServiceRule) -> RuleView {
-    RuleView {
-        kind: known.kind.to_owned(),
-        place: known.place,
-        why: known.why.to_owned(),
-        text: known.text,
-        about: known.about,
-        consequence: known.consequence.to_owned(),
-    }
-}
-
-fn malformed(list: &discovery::ListView) -> impl Iterator<Item = OddView> + use<'_> {
-    list.malformed.iter().map(|entry| OddView {
-        list: list.name.clone(),
-        entry: entry.clone(),
-        why: "cannot be read".to_owned(),
-    })
-}
-
-fn refused(list: &discovery::ListView) -> impl Iterator<Item = OddView> + use<'_> {
-    let odd = list.providers.iter().filter(|provider| !USED.contains(&provider.use_));
-    odd.map(|provider| OddView {
-        list: list.name.clone(),
-        entry: format!("{}://{}", provider.protocol, provider.address),
-        why: provider.use_.to_owned(),
-    })
-}
-
-fn unresolved(known: &discovery::UnresolvedView) -> OddView {
-    OddView {
-        list: "any".to_owned(),
-        entry: known.host.clone(),
-        why: format!("cannot be looked up: {}", known.cause),
-    }
 }
 
 pub(super) fn connections(

@@ -360,11 +360,8 @@ impl Catalog {
         }
         let withdrawn = held.publications.len();
         if withdrawn > 0 {
-            info!(
-                application = held.info.application,
-                publications = withdrawn,
-                "lease ended"
-            );
+            let application = &held.info.application;
+            info!(application, publications = withdrawn, "lease ended");
         }
         self.metrics
             .publications

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use remora_registry::{Instance, LeaseId, LeaseInfo, Outward, ServiceKey, Target, Why};
 
@@ -22,7 +21,6 @@ pub(super) struct Held {
     pub(super) info: LeaseInfo,
     /// Framework and version, empty while unknown.
     pub(super) framework: String,
-    pub(super) since: SystemTime,
     pub(super) follows: BTreeSet<ListId>,
     pub(super) publications: BTreeMap<(Target, Arc<str>), Publication>,
 }
@@ -65,7 +63,6 @@ impl Leases {
         let held = Held {
             info,
             framework: String::new(),
-            since: SystemTime::now(),
             follows: BTreeSet::new(),
             publications: BTreeMap::new(),
         };

@@ -60,10 +60,5 @@ pub use ingress_ports::IngressRow;
 pub use metadata::{MetadataCall, MetadataError};
 pub use policy::{Config as TakeoverConfig, Mode, RuleUse};
 pub use probe::{Knock, Probe};
-pub use services::{
-    FollowedView, FollowerView, PublishedView, RealView, ServiceQuery, ServiceRule, ServiceView, ServicesView,
-};
-pub use status::{
-    ApplicationFacts, CatalogView, EgressView, LeaseView, ListView, ProviderView, PublicationView, RegistryView,
-    RuleView, UnresolvedView, WithdrawalView,
-};
+pub use services::ServiceQuery;
+pub use status::{ApplicationFacts, CatalogView, EgressView, RegistryView};

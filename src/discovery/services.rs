@@ -4,15 +4,18 @@
 //!
 //! A page at a time: of all services only the names are looked at, and the rest is made for those of the page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use remora_registry::{Client, Instance, RuleKind, Source, Target, UnappliedRule};
+use remora_registry::{Client, Instance, RuleKind, Snapshot, Source, Target, UnappliedRule};
 
 use super::catalog::{Catalog, List, State};
 use super::lease::{Held, Publication};
 use super::routes::{ListId, address_of};
 use super::takeover;
+use crate::views::{
+    FollowerView, RealView, RuleView, ServiceListView, ServicePublishedView, ServiceView, ServicesView,
+};
 
 /// Which services are asked for.
 #[derive(Clone, Debug, Default)]
@@ -25,119 +28,6 @@ pub struct ServiceQuery {
     pub offset: usize,
     /// At most so many.
     pub limit: usize,
-}
-
-/// A page of services.
-#[derive(Clone, Debug, Default)]
-pub struct ServicesView {
-    /// The page, by name.
-    pub services: Vec<ServiceView>,
-    /// How many there are that fit.
-    pub total: usize,
-}
-
-/// One service, or one application of an application-level registry.
-#[derive(Clone, Debug, Default)]
-pub struct ServiceView {
-    /// `service` or `application`.
-    pub level: &'static str,
-    /// Its name.
-    pub name: String,
-    /// What applications here publish of it.
-    pub publishes: Vec<PublishedView>,
-    /// Its lists: one for each registry and place where somebody follows it.
-    pub lists: Vec<FollowedView>,
-    /// Rules on it that do not work.
-    pub rules: Vec<ServiceRule>,
-}
-
-/// Something that an application publishes.
-#[derive(Clone, Debug, Default)]
-pub struct PublishedView {
-    /// Who.
-    pub application: String,
-    /// Service key, or the application's name.
-    pub service: String,
-    /// Protocol.
-    pub protocol: String,
-    /// Where it listens, as others would dial it.
-    pub own: String,
-    /// What stands in the registry; empty when it was withdrawn.
-    pub in_registry: String,
-    /// Word for what is decided.
-    pub decision: &'static str,
-    /// The same for people.
-    pub why: String,
-    /// Whether the registry has what is decided; a change is on its way otherwise.
-    pub is_settled: bool,
-}
-
-/// One followed list.
-#[derive(Clone, Debug, Default)]
-pub struct FollowedView {
-    /// Registry.
-    pub registry: String,
-    /// Where the registry keeps it.
-    pub namespace: String,
-    /// `registry`, `disk`, or `unknown` while no list is known.
-    pub source: &'static str,
-    /// Instances that are held although the registry lost them.
-    pub held: usize,
-    /// Entries of the registry.
-    pub real: Vec<RealView>,
-    /// Entries that are left out of `real` because there are too many.
-    pub real_left_out: usize,
-    /// What each application that follows it is handed.
-    pub followers: Vec<FollowerView>,
-}
-
-/// An entry as the registry has it.
-#[derive(Clone, Debug, Default)]
-pub struct RealView {
-    /// Service key; for an application-level entry its revision.
-    pub service: String,
-    /// Protocol.
-    pub protocol: String,
-    /// Address.
-    pub address: String,
-    /// Providing application.
-    pub application: String,
-    /// Framework and version.
-    pub framework: String,
-    /// Another Remora, or this one, published it.
-    pub is_taken_over: bool,
-    /// `dialled`, `shown as it is`, or why it is not dialled.
-    pub use_: &'static str,
-}
-
-/// What an application is handed.
-#[derive(Clone, Debug, Default)]
-pub struct FollowerView {
-    /// Who; its address while its name is not known.
-    pub application: String,
-    /// Word for what is decided.
-    pub decision: &'static str,
-    /// The same for people.
-    pub why: String,
-    /// Entries, as a Java application gets them.
-    pub handed_out: Vec<String>,
-}
-
-/// A rule that does not work.
-#[derive(Clone, Debug, Default)]
-pub struct ServiceRule {
-    /// `condition`, `tag`, `script`, `configurator`, `mesh`.
-    pub kind: &'static str,
-    /// What it is about, such as `service demo.Echo:1.0.0` or `application shop`.
-    pub about: String,
-    /// Where the registry keeps it.
-    pub place: String,
-    /// Its text, cut.
-    pub text: String,
-    /// Why it does not work.
-    pub why: &'static str,
-    /// What follows for calls.
-    pub consequence: &'static str,
 }
 
 /// What of a service is known.
@@ -174,7 +64,8 @@ impl Catalog {
         let services = page.map(|((level, name), found)| self.service(&state, level, name, found));
         ServicesView {
             services: services.collect(),
-            total,
+            total: total as u64,
+            offset: query.offset as u64,
         }
     }
 
@@ -183,7 +74,7 @@ impl Catalog {
             .publications
             .iter()
             .map(|(held, _, publication)| published(held, publication));
-        let mut lists: Vec<FollowedView> = found
+        let mut lists: Vec<ServiceListView> = found
             .lists
             .iter()
             .map(|(id, list)| self.followed(state, *id, list))
@@ -191,32 +82,22 @@ impl Catalog {
         lists.sort_by(|a, b| (&a.registry, &a.namespace).cmp(&(&b.registry, &b.namespace)));
         let rules = state.rules.values().flatten();
         ServiceView {
-            level,
+            level: level.to_owned(),
             name: name.to_owned(),
             publishes: published.collect(),
             lists,
-            rules: rules
+            rules_not_applied: rules
                 .map(rule)
                 .filter(|rule| is_about(&rule.about, level, name))
                 .collect(),
         }
     }
 
-    fn followed(&self, state: &State, id: ListId, list: &List) -> FollowedView {
+    fn followed(&self, state: &State, id: ListId, list: &List) -> ServiceListView {
         let shown = list.shown.borrow().clone();
         let policy = self.policy();
-        let (source, instances) = match &shown {
-            None => ("unknown", &[][..]),
-            Some(s) if s.source == Source::Disk => ("disk", s.instances.as_slice()),
-            Some(s) => ("registry", s.instances.as_slice()),
-        };
-        let direct = takeover::direct(instances, &self.spoken);
-        let refused = state.routes.refused(id);
-        let use_of = |instance: &Arc<Instance>| match refused.iter().find(|(i, _)| Arc::ptr_eq(i, instance)) {
-            Some((_, refusal)) => refusal.label(),
-            None if direct.contains(&address_of(instance)) => "shown as it is",
-            None => "dialled",
-        };
+        let instances = instances_of(&shown);
+        let uses = self.uses(state, id, instances);
         let followers = list.followers.iter().filter_map(|lease| {
             let held = state.leases.get(*lease)?;
             let application = held.info.application.as_str();
@@ -231,37 +112,81 @@ impl Catalog {
             let why = self.why_inward(state, application, list);
             Some(FollowerView {
                 application: state.leases.application(*lease).unwrap_or_default().to_owned(),
-                decision: why.label(),
+                decision: why.label().to_owned(),
                 why: why.to_string(),
                 handed_out: entries.take(SHOWN_OF_ONE).map(|entry| handed(&entry)).collect(),
             })
         });
-        FollowedView {
-            registry: state
-                .links
-                .get(list.link)
-                .map(|l| l.name.to_string())
-                .unwrap_or_default(),
+        ServiceListView {
+            registry: state.registry_of(list),
             namespace: list.target.namespace().to_string(),
-            source,
-            held: list.held,
+            source: source_of(&shown).to_owned(),
+            held: list.held as u64,
             real: instances
                 .iter()
                 .take(SHOWN_OF_ONE)
-                .map(|i| real(i, use_of(i)))
+                .map(|i| real(i, uses.of(i)))
                 .collect(),
-            real_left_out: instances.len().saturating_sub(SHOWN_OF_ONE),
+            real_left_out: instances.len().saturating_sub(SHOWN_OF_ONE) as u64,
             followers: followers.take(SHOWN_OF_ONE).collect(),
         }
     }
 
     /// Every rule that does not work, with what it is about and what follows.
-    pub fn rules_without_effect(&self) -> Vec<ServiceRule> {
+    pub fn rules_without_effect(&self) -> Vec<RuleView> {
         self.state().rules.values().flatten().map(rule).collect()
+    }
+
+    /// What is done with the entries of a list.
+    pub(super) fn uses(&self, state: &State, id: ListId, instances: &[Arc<Instance>]) -> Uses {
+        let refused = state.routes.refused(id).iter();
+        Uses {
+            direct: takeover::direct(instances, &self.spoken),
+            refused: refused.map(|(i, refusal)| (address_of(i), refusal.label())).collect(),
+        }
     }
 }
 
-fn level(target: &Target) -> &'static str {
+/// What is done with the entries of a list, by where they stand in memory.
+pub(super) struct Uses {
+    direct: HashSet<usize>,
+    refused: HashMap<usize, &'static str>,
+}
+
+impl Uses {
+    /// `dialled`, `shown as it is`, or why it is not dialled.
+    pub(super) fn of(&self, instance: &Arc<Instance>) -> &'static str {
+        let address = address_of(instance);
+        match self.refused(instance) {
+            Some(why) => why,
+            None if self.direct.contains(&address) => "shown as it is",
+            None => "dialled",
+        }
+    }
+
+    /// Why an entry is not dialled.
+    pub(super) fn refused(&self, instance: &Arc<Instance>) -> Option<&'static str> {
+        self.refused.get(&address_of(instance)).copied()
+    }
+}
+
+/// Where a list is from: `registry`, `disk`, or `unknown` while there is none.
+pub(super) fn source_of(shown: &Option<Arc<Snapshot>>) -> &'static str {
+    match shown.as_ref().map(|snapshot| snapshot.source) {
+        None => "unknown",
+        Some(Source::Disk) => "disk",
+        Some(Source::Registry) => "registry",
+    }
+}
+
+pub(super) fn instances_of(shown: &Option<Arc<Snapshot>>) -> &[Arc<Instance>] {
+    shown
+        .as_ref()
+        .map(|snapshot| snapshot.instances.as_slice())
+        .unwrap_or_default()
+}
+
+pub(super) fn level(target: &Target) -> &'static str {
     match target {
         Target::Service { .. } => "service",
         Target::Application { .. } => "application",
@@ -285,12 +210,12 @@ fn concerns(state: &State, name: &str, found: &Found<'_>, asked: &str) -> bool {
         })
 }
 
-fn published(held: &Held, publication: &Publication) -> PublishedView {
+fn published(held: &Held, publication: &Publication) -> ServicePublishedView {
     let outward = &publication.outward;
     let ours = format!("{}:{}", outward.host, outward.port);
     let own = format!("{}:{}", outward.host, outward.app_port);
     let (is_withdrawn, why) = (publication.is_withdrawn(), publication.why());
-    PublishedView {
+    ServicePublishedView {
         application: held.info.application.clone(),
         service: publication.what.clone(),
         protocol: publication.protocol.to_string(),
@@ -300,7 +225,7 @@ fn published(held: &Held, publication: &Publication) -> PublishedView {
             (false, false) => own.clone(),
         },
         own,
-        decision: why.label(),
+        decision: why.label().to_owned(),
         why: why.to_string(),
         is_settled: is_withdrawn || publication.leads_here == publication.decision.taken,
     }
@@ -315,7 +240,7 @@ fn real(instance: &Instance, use_: &'static str) -> RealView {
         application: application_of(instance).to_owned(),
         framework: remora_naming::framework(&instance.params).unwrap_or_default(),
         is_taken_over: instance.app_port().is_some(),
-        use_,
+        use_: use_.to_owned(),
     }
 }
 
@@ -333,14 +258,14 @@ fn handed(entry: &Instance) -> String {
     }
 }
 
-fn rule(known: &UnappliedRule) -> ServiceRule {
-    ServiceRule {
-        kind: known.kind.label(),
+fn rule(known: &UnappliedRule) -> RuleView {
+    RuleView {
+        kind: known.kind.label().to_owned(),
         about: remora_naming::rules::subject(&known.place),
         place: known.place.clone(),
         text: known.text.clone(),
-        why: known.why,
-        consequence: consequence(known.kind),
+        why: known.why.to_owned(),
+        consequence: consequence(known.kind).to_owned(),
     }
 }
 

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `/catalog` and `remora status` show. Plain data, names as they are shown.
+//! What `/catalog` and `remora status` show of what discovery knows, and who is here for the topology.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use remora_registry::{Instance, RegistryState, Source, Target};
-use serde::Serialize;
+use remora_registry::{RegistryState, Snapshot, Target};
 
 use super::catalog::{Catalog, List, State};
 use super::hosts::own_addresses;
 use super::ingress_ports::IngressRow;
 use super::kept::KeptState;
 use super::lease::Publication;
-use super::routes::{ListId, address_of};
+use super::services::{instances_of, level, source_of};
 use super::sync::Link;
+use crate::views::{LeaseView, ListView, OddView, PublishedView, WithdrawalView};
 
 /// Everything.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct CatalogView {
     /// Configured registries.
     pub registries: Vec<RegistryView>,
@@ -27,20 +26,20 @@ pub struct CatalogView {
     pub withdrawing: Vec<WithdrawalView>,
     /// Followed lists.
     pub lists: Vec<ListView>,
-    /// Number of service keys with a route.
-    pub routes: usize,
+    /// Entries of them that cannot be read.
+    pub malformed: Vec<OddView>,
+    /// Entries of them that are never dialled.
+    pub refused: Vec<OddView>,
+    /// Host names that cannot be looked up.
+    pub unresolved: Vec<OddView>,
     /// Ingress ports.
     pub ingress: Vec<IngressRow>,
     /// Egress addresses that applications are handed.
     pub egress: Vec<EgressView>,
-    /// Rules kept from applications and not applied.
-    pub rules_not_applied: Vec<RuleView>,
-    /// Host names that cannot be looked up.
-    pub unresolved: Vec<UnresolvedView>,
 }
 
 /// A configured registry.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct RegistryView {
     /// Its configured name.
     pub name: String,
@@ -56,136 +55,13 @@ pub struct RegistryView {
     pub cause: Option<String>,
 }
 
-/// An application at a facade.
-#[derive(Clone, Debug, Serialize)]
-pub struct LeaseView {
-    /// Number.
-    pub id: u64,
-    /// Its name, empty while unknown.
-    pub application: String,
-    /// Which facade.
-    pub facade: &'static str,
-    /// Which registry.
-    pub registry: String,
-    /// Its address.
-    pub peer: String,
-    /// Since when, in seconds since 1970.
-    pub since: u64,
-    /// Number of lists that it follows.
-    pub follows: usize,
-    /// What it publishes.
-    pub publishes: Vec<PublicationView>,
-}
-
-/// Something published.
-#[derive(Clone, Debug, Serialize)]
-pub struct PublicationView {
-    /// Service key or application name.
-    pub service: String,
-    /// Protocol.
-    pub protocol: String,
-    /// The application's own port.
-    pub app_port: u16,
-    /// The address in the registry.
-    pub published: String,
-    /// `taken_over`, or why it stands as the application published it.
-    pub decision: &'static str,
-    /// Who holds it there: `application` (its own session), or how far Remora is that keeps it: `waiting`, `published`,
-    /// `refused`, `withdrawing`, `withdrawn`.
-    pub state: &'static str,
-    /// Why it is not published.
-    pub error: Option<String>,
-}
-
-/// Something that is no longer wanted and still to be taken out of a registry.
-#[derive(Clone, Debug, Serialize)]
-pub struct WithdrawalView {
-    /// Registry.
-    pub registry: String,
-    /// List.
-    pub service: String,
-    /// The address in the registry.
-    pub published: String,
-    /// For how long, in seconds.
-    pub for_seconds: u64,
-    /// Why it is still there.
-    pub error: Option<String>,
-}
-
-/// A followed list.
-#[derive(Clone, Debug, Serialize)]
-pub struct ListView {
-    /// `service` or `application`.
-    pub level: &'static str,
-    /// Registry.
-    pub registry: String,
-    /// Where the registry keeps it.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Applications that follow it.
-    pub followers: Vec<String>,
-    /// For each of them `taken_over`, or why it is shown the list as it stands.
-    pub decisions: Vec<&'static str>,
-    /// `registry`, `disk`, or `unknown` while no list is known.
-    pub source: &'static str,
-    /// Instances that are held although the registry lost them.
-    pub held: usize,
-    /// Providers.
-    pub providers: Vec<ProviderView>,
-    /// Entries that cannot be read.
-    pub malformed: Vec<String>,
-}
-
-/// A provider in a list.
-#[derive(Clone, Debug, Serialize)]
-pub struct ProviderView {
-    /// Service key; for an application-level entry its revision.
-    pub service: String,
-    /// Protocol.
-    pub protocol: String,
-    /// The address in the registry.
-    pub address: String,
-    /// Providing application.
-    pub application: String,
-    /// Whether a Remora published it.
-    pub is_taken_over: bool,
-    /// `dialled`, `shown as it is`, or why it is not dialled.
-    #[serde(rename = "use")]
-    pub use_: &'static str,
-}
-
 /// An egress address.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct EgressView {
     /// Protocol.
     pub protocol: String,
     /// Address of this run.
     pub address: String,
-}
-
-/// A rule that is not applied.
-#[derive(Clone, Debug, Serialize)]
-pub struct RuleView {
-    /// Registry.
-    pub registry: String,
-    /// `condition`, `tag`, `script`, `configurator`.
-    pub kind: &'static str,
-    /// Where the registry keeps it.
-    pub place: String,
-    /// Its text, cut.
-    pub text: String,
-    /// Why.
-    pub why: &'static str,
-}
-
-/// A host name that cannot be looked up.
-#[derive(Clone, Debug, Serialize)]
-pub struct UnresolvedView {
-    /// The name.
-    pub host: String,
-    /// The failure.
-    pub cause: String,
 }
 
 /// An application at a facade, for the topology.
@@ -271,23 +147,43 @@ impl Catalog {
         let registries = self.registries();
         let ingress = self.ingress();
         let state = self.state();
-        let mut lists: Vec<ListView> = state
-            .lists
-            .iter()
-            .map(|(id, list)| self.list_view(&state, *id, list))
-            .collect();
-        lists.sort_by(|a, b| (a.level, &a.name, &a.registry).cmp(&(b.level, &b.name, &b.registry)));
+        let mut lists = Vec::new();
+        let (mut malformed, mut refused) = (Vec::new(), Vec::new());
+        for (id, list) in &state.lists {
+            let shown = list.shown.borrow().clone();
+            lists.push(list_view(&state, list, &shown));
+            let name = list.target.name();
+            let odd = |entry: String, why: &str| OddView {
+                list: name.to_string(),
+                entry,
+                why: why.to_owned(),
+            };
+            let unread = shown.iter().flat_map(|snapshot| &snapshot.malformed);
+            malformed.extend(unread.map(|entry| odd(entry.to_string(), "cannot be read")));
+            let instances = instances_of(&shown);
+            let uses = self.uses(&state, *id, instances);
+            refused.extend(instances.iter().filter_map(|instance| {
+                let why = uses.refused(instance)?;
+                let (protocol, host, port) = (&instance.protocol, &instance.host, instance.port);
+                Some(odd(format!("{protocol}://{host}:{port}"), why))
+            }));
+        }
+        lists.sort_by(|a, b| (&a.level, &a.name, &a.registry).cmp(&(&b.level, &b.name, &b.registry)));
+        malformed.sort_by(|a, b| a.list.cmp(&b.list));
+        refused.sort_by(|a, b| a.list.cmp(&b.list));
         let protocols = self.setup.protocols.iter();
-        let registry = |number: usize| state.links.get(number).map(|l| l.name.to_string()).unwrap_or_default();
-        let rules = state
-            .rules
-            .iter()
-            .flat_map(|((link, _), rules)| rules.iter().map(move |rule| (*link, rule)));
+        let unresolved = state.hosts.failures().map(|(host, cause)| OddView {
+            list: "any".to_owned(),
+            entry: host.to_string(),
+            why: format!("cannot be looked up: {cause}"),
+        });
         CatalogView {
             leases: leases(&state),
             withdrawing: state.links.iter().flat_map(|link| withdrawing(link)).collect(),
             lists,
-            routes: self.routes().load().len(),
+            malformed,
+            refused,
+            unresolved: unresolved.collect(),
             ingress,
             egress: protocols
                 .filter_map(|p| {
@@ -297,117 +193,62 @@ impl Catalog {
                     })
                 })
                 .collect(),
-            rules_not_applied: rules
-                .map(|(link, rule)| RuleView {
-                    registry: registry(link),
-                    kind: rule.kind.label(),
-                    place: rule.place.clone(),
-                    text: rule.text.clone(),
-                    why: rule.why,
-                })
-                .collect(),
-            unresolved: state
-                .hosts
-                .failures()
-                .map(|(host, cause)| UnresolvedView {
-                    host: host.to_string(),
-                    cause: cause.to_owned(),
-                })
-                .collect(),
             registries,
-        }
-    }
-
-    fn list_view(&self, state: &State, id: ListId, list: &List) -> ListView {
-        let shown = list.shown.borrow().clone();
-        let (source, instances, malformed) = match &shown {
-            None => ("unknown", &[][..], &[][..]),
-            Some(s) if s.source == Source::Disk => ("disk", s.instances.as_slice(), s.malformed.as_slice()),
-            Some(s) => ("registry", s.instances.as_slice(), s.malformed.as_slice()),
-        };
-        let direct = super::takeover::direct(instances, &self.spoken);
-        let refused: std::collections::HashMap<usize, &'static str> = state
-            .routes
-            .refused(id)
-            .iter()
-            .map(|(i, refusal)| (address_of(i), refusal.label()))
-            .collect();
-        let providers = instances.iter().map(|instance| {
-            let address = address_of(instance);
-            let use_ = match refused.get(&address) {
-                Some(reason) => reason,
-                None if direct.contains(&address) => "shown as it is",
-                None => "dialled",
-            };
-            provider(instance, use_)
-        });
-        ListView {
-            level: match list.target {
-                remora_registry::Target::Service { .. } => "service",
-                remora_registry::Target::Application { .. } => "application",
-            },
-            registry: state
-                .links
-                .get(list.link)
-                .map(|l| l.name.to_string())
-                .unwrap_or_default(),
-            namespace: list.target.namespace().to_string(),
-            name: list.target.name().to_string(),
-            followers: list
-                .followers
-                .iter()
-                .filter_map(|l| state.leases.application(*l))
-                .map(str::to_owned)
-                .collect(),
-            decisions: list
-                .followers
-                .iter()
-                .filter_map(|lease| state.leases.iter().find(|(id, _)| *id == lease))
-                .map(|(_, held)| self.why_inward(state, &held.info.application, list).label())
-                .collect(),
-            source,
-            held: list.held,
-            providers: providers.collect(),
-            malformed: malformed.iter().map(|m| m.to_string()).collect(),
         }
     }
 }
 
+impl State {
+    /// Name of the registry that a list is in.
+    pub(super) fn registry_of(&self, list: &List) -> String {
+        let link = self.links.get(list.link);
+        link.map(|link| link.name.to_string()).unwrap_or_default()
+    }
+}
+
+fn list_view(state: &State, list: &List, shown: &Option<Arc<Snapshot>>) -> ListView {
+    let instances = instances_of(shown);
+    let followers = list.followers.iter().filter_map(|l| state.leases.application(*l));
+    ListView {
+        level: level(&list.target).to_owned(),
+        registry: state.registry_of(list),
+        name: list.target.name().to_string(),
+        followers: followers.map(str::to_owned).collect(),
+        source: source_of(shown).to_owned(),
+        providers: instances.len() as u64,
+        taken_over: instances.iter().filter(|i| i.app_port().is_some()).count() as u64,
+        held: list.held as u64,
+    }
+}
+
 fn leases(state: &State) -> Vec<LeaseView> {
-    let views = state.leases.iter().map(|(id, held)| LeaseView {
-        id: id.0,
+    let views = state.leases.iter().map(|(_, held)| LeaseView {
         application: held.info.application.clone(),
-        facade: held.info.facade,
+        facade: held.info.facade.to_owned(),
         registry: held.info.registry.to_string(),
         peer: held.info.peer.clone(),
-        since: held
-            .since
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs()
-            .min(now()),
-        follows: held.follows.len(),
+        follows: held.follows.len() as u64,
         publishes: held.publications.values().map(publication).collect(),
     });
     views.collect()
 }
 
-fn publication(known: &Publication) -> PublicationView {
+fn publication(known: &Publication) -> PublishedView {
     let (state, error) = match &known.hold {
         None => ("application", None),
         Some(hold) => hold.state().map_or((WITHDRAWN, None), |(s, e)| (s.label(), e)),
     };
-    PublicationView {
+    let outward = &known.outward;
+    PublishedView {
         service: known.what.clone(),
         protocol: known.protocol.to_string(),
-        app_port: known.outward.app_port,
+        own: format!("127.0.0.1:{}", outward.app_port),
         published: match known.leads_here {
-            true => format!("{}:{}", known.outward.host, known.outward.port),
-            false => format!("{}:{}", known.outward.host, known.outward.app_port),
+            true => format!("{}:{}", outward.host, outward.port),
+            false => format!("{}:{}", outward.host, outward.app_port),
         },
-        decision: known.why().label(),
-        state,
-        error: error.map(|e| e.to_string()),
+        state: state.to_owned(),
+        error: error.map(|e| e.to_string()).unwrap_or_default(),
     }
 }
 
@@ -422,29 +263,10 @@ fn withdrawing(link: &Link) -> Vec<WithdrawalView> {
         .filter(|row| row.state == KeptState::Withdrawing);
     rows.map(|row| WithdrawalView {
         registry: link.name.to_string(),
-        service: row.target.to_string(),
+        list: row.target.to_string(),
         published: row.address,
-        for_seconds: row.since.elapsed().unwrap_or_default().as_secs(),
-        error: row.error.map(|e| e.to_string()),
+        for_s: row.since.elapsed().unwrap_or_default().as_secs(),
+        error: row.error.map(|e| e.to_string()).unwrap_or_default(),
     })
     .collect()
-}
-
-fn provider(instance: &Instance, use_: &'static str) -> ProviderView {
-    let revision = || instance.revision().unwrap_or_default().to_owned();
-    ProviderView {
-        service: instance.key.as_ref().map_or_else(revision, ToString::to_string),
-        protocol: instance.protocol.to_string(),
-        address: format!("{}:{}", instance.host, instance.port),
-        application: instance.params.get("application").unwrap_or_default().to_owned(),
-        is_taken_over: instance.app_port().is_some(),
-        use_,
-    }
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
 }

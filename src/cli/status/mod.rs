@@ -8,10 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::page::{Page, span};
-use crate::admin::{
-    CallsView, CatalogView, Client, ConnectionsView, Filter, PublishedView, ServicesView, TakeoverView,
-};
+use crate::admin::{CallsView, CatalogView, Client, ConnectionsView, Filter, TakeoverView};
 use crate::lifecycle::ReadinessReport;
+use crate::views::{OddView, PublishedView, ServicesView};
 
 /// All that `--json` prints.
 #[derive(Debug, Serialize, Deserialize)]
@@ -267,7 +266,7 @@ fn oddities(catalog: &CatalogView, out: &mut Page) {
         &["about", "kind", "says", "so"],
         rows,
     );
-    let odd = |o: &crate::admin::OddView| vec![o.list.clone(), o.entry.clone(), o.why.clone()];
+    let odd = |o: &OddView| vec![o.list.clone(), o.entry.clone(), o.why.clone()];
     let columns = ["list", "entry", "why"];
     out.table(
         "Malformed entries, skipped",
@@ -284,7 +283,8 @@ fn oddities(catalog: &CatalogView, out: &mut Page) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{InstanceView, LeaseView, PublishedView, RegistryView, RouteView, RuleView, WithdrawalView};
+    use crate::admin::{InstanceView, RegistryView, RouteView};
+    use crate::views::{LeaseView, RuleView, WithdrawalView};
 
     #[test]
     fn the_page_shows_before_and_after_and_what_is_wrong() {

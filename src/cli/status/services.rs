@@ -2,7 +2,8 @@
 //! Service by service: what stands in the registry, what stands or is handed out instead, and why.
 
 use super::super::page::{Page, span};
-use crate::admin::{ServiceListView, ServiceView, ServicesView, TakeoverView};
+use crate::admin::TakeoverView;
+use crate::views::{ServiceListView, ServiceView, ServicesView};
 
 /// What is taken over, in a line or a few.
 pub(super) fn takeover(view: &TakeoverView, now_s: u64, out: &mut Page) {
@@ -147,7 +148,8 @@ const TAKEN: &str = "taken_over";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{DecisionsView, FollowerView, RealView, RuleUseView, ServicePublishedView};
+    use crate::admin::{DecisionsView, RuleUseView};
+    use crate::views::{FollowerView, RealView, ServicePublishedView};
 
     fn decided(side: &str, decision: &str, count: u64) -> DecisionsView {
         DecisionsView {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::PortRange;
 use crate::discovery::ingress::IngressChange;
 use crate::discovery::test_support::{Scripted, app, application_node, provider, service, url};
-use crate::discovery::{Catalog, Desk, Egress, MetadataError, ProtocolPorts, Setup, Tools};
+use crate::discovery::{Catalog, Desk, Egress, MetadataError, ProtocolPorts, ServiceQuery, Setup, Tools};
 use crate::metrics::DiscoveryMetrics;
 
 mod applications;
@@ -93,6 +93,16 @@ impl House {
             peer: "127.0.0.1:5".into(),
         };
         Lease::open(desk, info)
+    }
+
+    /// What is done with the entries of the only list.
+    fn uses(&self) -> Vec<String> {
+        let query = ServiceQuery {
+            limit: 1,
+            ..ServiceQuery::default()
+        };
+        let service = self.catalog.services(&query).services.remove(0);
+        service.lists[0].real.iter().map(|entry| entry.use_.clone()).collect()
     }
 
     /// What the call path was told of applications that leave, since the last time.
@@ -336,9 +346,16 @@ async fn addresses_that_must_not_be_dialled_are_left_out_and_shown() {
     );
     until(&mut list, |l| l.instances.len() == 3).await;
     assert_eq!(house.endpoints(""), Some(vec!["10.0.0.1:1".into()]));
-    let view = house.catalog.view();
-    let uses: Vec<&str> = view.lists[0].providers.iter().map(|p| p.use_).collect();
-    assert_eq!(uses, ["loopback", "link_local", "dialled"]);
+    assert_eq!(house.uses(), ["loopback", "link_local", "dialled"]);
+    let refused = house.catalog.view().refused;
+    let refused: Vec<(&str, &str)> = refused.iter().map(|odd| (&*odd.entry, &*odd.why)).collect();
+    assert_eq!(
+        refused,
+        [
+            ("dubbo://127.0.0.1:22", "loopback"),
+            ("dubbo://169.254.169.254:80", "link_local")
+        ]
+    );
     let trial = open(Scripted::up(), None, Some("127.0.0.1".parse().unwrap()));
     let lease = trial.lease("consumer");
     let mut list = trial.desk.follow(lease.id(), &echo());
@@ -389,7 +406,7 @@ async fn host_names_are_looked_up_and_failures_are_shown() {
         );
         tokio::task::yield_now().await;
     }
-    assert_eq!(house.catalog.view().unresolved[0].host, "no-such-host.invalid");
+    assert_eq!(house.catalog.view().unresolved[0].entry, "no-such-host.invalid");
 }
 
 #[tokio::test(start_paused = true)]
@@ -408,8 +425,7 @@ async fn tagged_and_foreign_entries_have_no_route() {
     );
     until(&mut list, |l| l.instances.len() == 3).await;
     assert_eq!(house.endpoints(""), Some(vec!["10.0.0.1:1".into()]));
-    let uses: Vec<&str> = house.catalog.view().lists[0].providers.iter().map(|p| p.use_).collect();
-    assert_eq!(uses, ["dialled", "shown as it is", "shown as it is"]);
+    assert_eq!(house.uses(), ["dialled", "shown as it is", "shown as it is"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -425,9 +441,9 @@ async fn rules_not_applied_are_kept_by_place() {
         .desk
         .rules_not_applied("/dubbo/a.B/routers", vec![rule.clone(), rule.clone()]);
     house.desk.rules_not_applied("/dubbo/a.C/routers", vec![rule]);
-    assert_eq!(house.catalog.view().rules_not_applied.len(), 3);
+    assert_eq!(house.catalog.rules_without_effect().len(), 3);
     house.desk.rules_not_applied("/dubbo/a.B/routers", vec![]);
-    assert_eq!(house.catalog.view().rules_not_applied.len(), 1);
+    assert_eq!(house.catalog.rules_without_effect().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

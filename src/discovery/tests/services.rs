@@ -5,7 +5,8 @@ use remora_registry::{Discovery as _, RuleKind, UnappliedRule};
 
 use super::*;
 use crate::discovery::policy::{Mode, Pattern, Rule};
-use crate::discovery::{ServiceQuery, ServiceView, policy};
+use crate::discovery::{ServiceQuery, policy};
+use crate::views::ServiceView;
 
 fn ask(house: &House, service: Option<&str>, application: Option<&str>) -> Vec<ServiceView> {
     let query = ServiceQuery {
@@ -44,18 +45,28 @@ async fn a_service_shows_what_is_real_what_is_handed_out_and_why() {
     let published = house.desk.publish(orders.id(), &echo(), &own).unwrap();
 
     let seen = ask(&house, None, None).remove(0);
-    assert_eq!((seen.level, seen.name.as_str()), ("service", "demo.EchoService"));
+    assert_eq!(
+        (seen.level.as_str(), seen.name.as_str()),
+        ("service", "demo.EchoService")
+    );
     let out = &seen.publishes[0];
     assert_eq!(
         (out.application.as_str(), out.own.as_str()),
         ("orders", "10.0.0.9:20880")
     );
     assert_eq!(out.in_registry, format!("10.0.0.9:{}", published.port));
-    assert_eq!((out.decision, out.is_settled), ("taken_over", true));
+    assert_eq!((out.decision.as_str(), out.is_settled), ("taken_over", true));
     let real: Vec<_> = seen.lists[0]
         .real
         .iter()
-        .map(|r| (r.address.as_str(), r.framework.as_str(), r.is_taken_over, r.use_))
+        .map(|r| {
+            (
+                r.address.as_str(),
+                r.framework.as_str(),
+                r.is_taken_over,
+                r.use_.as_str(),
+            )
+        })
         .collect();
     let expected = [
         ("10.0.0.1:20881", "dubbo 3.3.6", true, "dialled"),
@@ -63,14 +74,17 @@ async fn a_service_shows_what_is_real_what_is_handed_out_and_why() {
     ];
     assert_eq!(real, expected);
     let shown = &seen.lists[0].followers[0];
-    assert_eq!((shown.application.as_str(), shown.decision), ("shop", "taken_over"));
+    assert_eq!(
+        (shown.application.as_str(), shown.decision.as_str()),
+        ("shop", "taken_over")
+    );
     assert_eq!(shown.handed_out, ["dubbo://2130706433:20882/demo.EchoService"]);
 
     house.catalog.set_takeover(Mode::Takeover, only("demo.Other"));
     let seen = ask(&house, None, None).remove(0);
     let shown = &seen.lists[0].followers[0];
     assert_eq!(
-        (shown.decision, shown.handed_out.len()),
+        (shown.decision.as_str(), shown.handed_out.len()),
         ("not_allowed", 2),
         "the real ones"
     );
@@ -97,7 +111,7 @@ async fn rules_stand_with_the_service_that_they_are_about() {
         why: "it names hosts",
     };
     house.desk.rules_not_applied(place, vec![rule]);
-    let rule = ask(&house, None, None).remove(0).rules.remove(0);
+    let rule = ask(&house, None, None).remove(0).rules_not_applied.remove(0);
     assert_eq!(rule.about, "service demo.EchoService:1.0.0");
     assert_eq!(rule.text, "=> host = 10.0.0.1");
     assert!(rule.consequence.starts_with("calls also go"), "{}", rule.consequence);

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::RuleView;
+
 /// A page of services.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicesView {
@@ -26,7 +28,7 @@ pub struct ServiceView {
     /// Its lists: one for each registry and place where an application here follows it.
     pub lists: Vec<ServiceListView>,
     /// Rules on it that do not work.
-    pub rules_not_applied: Vec<ServiceRuleView>,
+    pub rules_not_applied: Vec<RuleView>,
 }
 
 /// Something that an application publishes.
@@ -100,21 +102,4 @@ pub struct FollowerView {
     pub why: String,
     /// Entries, as a Java application gets them.
     pub handed_out: Vec<String>,
-}
-
-/// A rule that does not work.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceRuleView {
-    /// `condition`, `tag`, `script`, `configurator`, `mesh`.
-    pub kind: String,
-    /// What it is about: `service demo.Echo:1.0.0`, `application shop`, `everything`.
-    pub about: String,
-    /// Where the registry keeps it.
-    pub place: String,
-    /// Its text, cut.
-    pub text: String,
-    /// Why it does not work.
-    pub why: String,
-    /// What follows for calls.
-    pub consequence: String,
 }
