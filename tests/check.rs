@@ -150,6 +150,14 @@ fn a_wrong_configuration_is_answered_with_file_line_column_key_and_what_is_allow
             "registry: stands beside `registries`",
         ),
         (
+            "- a\n- b\n",
+            "remora.yaml:1:1: no map of keys; allowed: lines such as `registry: embedded`",
+        ),
+        (
+            "workers: 1\n---\nworkers: 2\n",
+            "more than one YAML document; allowed: one",
+        ),
+        (
             "data_dir: ''\n",
             "remora.yaml:1:11: data_dir: is empty; allowed: a directory",
         ),
@@ -191,6 +199,29 @@ fn broken_yaml_and_an_absent_file_are_told_by_name() {
         said.contains("/nonexistent/remora.yaml ($REMORA_CONFIG): No such file"),
         "{said}"
     );
+}
+
+#[test]
+fn a_file_without_an_end_is_not_read_to_it() {
+    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+        .args(["check", "--config", "/dev/zero"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("/dev/zero: more than 16 MiB are no configuration"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_flag_before_a_command_is_refused() {
+    let output = Command::new(env!("CARGO_BIN_EXE_remora"))
+        .args(["--admin", "127.0.0.1:1", "stop"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "not another Remora's end");
 }
 
 #[test]

@@ -81,9 +81,11 @@ async fn applications(client: Client) -> Result<Option<String>, ClientError> {
 pub(super) async fn stop(client: Client, timeout: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + timeout;
     let client = client.until(deadline);
-    let answer = client.ask(Method::POST, "/drain").await?;
-    if !answer.is_remoras() {
-        return Err(client.unwanted("/drain", &answer).into());
+    match client.ask(Method::POST, "/drain").await {
+        Ok(answer) if !answer.is_remoras() => return Err(client.unwanted("/drain", &answer).into()),
+        // It was asked before, and is about to go.
+        Ok(_) | Err(ClientError::Closed { .. }) => {}
+        Err(error) => return Err(error.into()),
     }
     loop {
         let why = match client.ask(Method::GET, "/readyz").await {

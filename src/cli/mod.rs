@@ -32,7 +32,14 @@ use crate::{Config, Plugins};
 
 /// Takes over an application's service discovery: the application changes its registry address, nothing else.
 #[derive(Debug, Parser)]
-#[command(name = "remora", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
+#[command(
+    name = "remora",
+    version,
+    disable_help_subcommand = true,
+    // Before a command they would go unheard: `remora --admin ADDR stop` must not stop another one.
+    args_conflicts_with_subcommands = true,
+    after_help = AFTER_HELP
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -41,7 +48,8 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "Without a command: run.\n\
-    Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong command line.";
+    Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong command line. preflight, rollback --wait and\n\
+    exec have others, see their --help.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

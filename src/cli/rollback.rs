@@ -38,6 +38,8 @@ pub(super) async fn rollback(client: Client, wanted: Wanted) -> anyhow::Result<E
             };
             is_done = looks >= LOOKS;
             if is_done || Instant::now() + LOOK_EVERY > deadline {
+                // No time for a second look.
+                is_done |= looks > 0;
                 break;
             }
             sleep(LOOK_EVERY).await;

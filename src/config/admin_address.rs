@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::error::{ConfigError, Place};
-use super::load::{Overrides, is_blank, load, read};
+use super::load::{Overrides, is_blank, load, read, text_of};
 use crate::admin;
 
 /// An address, and what to say about it.
@@ -54,10 +54,7 @@ pub fn admin_address(environment: impl Fn(&str) -> Option<String>) -> AdminAddre
 }
 
 fn admin_of(file: &Path) -> Result<Option<admin::Config>, ConfigError> {
-    let text = std::fs::read_to_string(file).map_err(|cause| ConfigError::Read {
-        file: file.display().to_string(),
-        cause,
-    })?;
+    let text = text_of(file)?;
     match is_blank(&text) {
         true => Ok(None),
         false => Ok(read::<Only>(&text, |_, _| Place::Default)?.admin),

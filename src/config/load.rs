@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -168,10 +169,7 @@ pub fn load(overrides: &Overrides, environment: impl Fn(&str) -> Option<String>)
 
 fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read {
-        file: file.clone(),
-        cause,
-    })?;
+    let text = text_of(path)?;
     let keys = Keys::of(&text);
     let config = match is_blank(&text) {
         true => Config::default(),
@@ -192,6 +190,28 @@ fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
         source: None,
     })
 }
+
+/// The whole file, if it is one that could be a configuration.
+pub(super) fn text_of(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |cause| ConfigError::Read {
+        file: path.display().to_string(),
+        cause,
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    match text.len() as u64 > MAX_FILE_BYTES {
+        true => Err(unreadable(std::io::Error::other(
+            "more than 16 MiB are no configuration",
+        ))),
+        false => Ok(text),
+    }
+}
+
+/// A hundred thousand entries of `publish` are 8 MiB.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Nothing but comments.
 pub(super) fn is_blank(text: &str) -> bool {
@@ -239,6 +259,7 @@ fn problem(error: &serde_saphyr::Error) -> String {
         E::SerdeUnknownVariant { variant, expected, .. } => {
             format!("unknown value `{variant}`; allowed: {}", expected.join(", "))
         }
+        E::MultipleDocuments { .. } => "more than one YAML document; allowed: one".to_owned(),
         E::SerdeMissingField { field, .. } => format!("key `{field}` is missing"),
         E::DuplicateMappingKey { key, .. } => {
             format!("key `{}` stands twice; allowed: once", key.as_deref().unwrap_or("?"))
@@ -256,7 +277,10 @@ fn problem(error: &serde_saphyr::Error) -> String {
         } => format!("found {unexpected}; allowed: {expected}"),
         other => {
             let text = other.to_string();
-            text.split(" at line ").next().unwrap_or(&text).to_owned()
+            match text.split(" at line ").next().unwrap_or(&text) {
+                "expected mapping start" => "no map of keys; allowed: lines such as `registry: embedded`".to_owned(),
+                text => text.to_owned(),
+            }
         }
     }
 }

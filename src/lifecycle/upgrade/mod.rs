@@ -50,7 +50,7 @@ pub enum UpgradeError {
         cause: std::io::Error,
     },
     /// It ended, or closed the channel.
-    #[error("the new process ended {step}{status}; its messages are in this Remora's log")]
+    #[error("the new process ended when it had {step}{status}; its messages are in this Remora's log")]
     Ended {
         /// What it was expected to do.
         step: &'static str,
