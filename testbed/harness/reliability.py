@@ -82,7 +82,7 @@ def told(row):
 def keep(name, settings, result, problems):
     """One file for each experiment. Pieces of a long run that were made with one commit are kept together."""
     path, is_piece = RESULTS / f"{name.replace('/', '-')}.json", result.pop("is_piece", False)
-    result.update(how=f"testbed/run --reliability {name}" + f" --seed {settings.seed}" + (f" --seconds {settings.seconds}" if settings.seconds else "") + (" --full" if settings.full else ""), seed=settings.seed,
+    result.update(how=f"testbed/run --reliability {name}" + f" --seed {settings.seed}" + (f" --seconds {settings.seconds}" if settings.seconds else "") + (" --full" if settings.full else "") + (f" --rate {settings.rate}" if settings.rate else ""), seed=settings.seed,
                   commit=commit(), date=datetime.date.today().isoformat(), holds=not problems, problems=problems)
     before = json.loads(path.read_text()) if is_piece and path.exists() else {}
     if before.get("commit") == result["commit"]:
