@@ -136,7 +136,7 @@ class _Diary:
             before = [(at, what) for at, what in self.done if at <= found["last_ms"]]
             at, what = before[-1] if before else (found["first_ms"], "begin")
             span = f"{(found['first_ms'] - at) / 1000:.1f} to {(found['last_ms'] - at) / 1000:.1f} s after {what}"
-            words.append(f"{found['failed']} {span} ({found['error'].split('cause: ')[-1][:140]})")
+            words.append(f"{found['failed']} {span} ({found['error'].rsplit(' <- ', 1)[-1][:140]})")
         return words
 
 

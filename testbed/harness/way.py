@@ -139,7 +139,7 @@ class Way(World):
         calls, failed = (sum(r[key] for r in reports.values()) for key in ("calls", "failed"))
         for host, report in reports.items():
             if report["failed"]:
-                ranges = [f"{r['first_ms'] % 1000000}..{r['last_ms'] % 1000000} ({r['failed']}: {r['error'][:200]})" for r in report["ranges"][:3]]
+                ranges = [f"{r['first_ms'] % 1000000}..{r['last_ms'] % 1000000} ({r['failed']}: {r['error'].rsplit(' <- ', 1)[-1][:200]})" for r in report["ranges"][:3]]
                 problems.append(f"{host}: {report['failed']} of {report['calls']} failed: {'; '.join(ranges)}")
             if report["calls"] < 100:
                 problems.append(f"{host}: only {report['calls']} calls were made, this shows nothing")
