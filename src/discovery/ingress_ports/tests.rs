@@ -2,7 +2,11 @@
 use super::*;
 use crate::config::PortRange;
 
-/// Ports that were free a moment ago.
+/// Ports that nobody listens at: below those that the system gives to outgoing connections and to other tests.
+const GONE: u16 = 10_001;
+const GONE_TOO: u16 = 10_002;
+
+/// A port that was free a moment ago.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -120,21 +124,21 @@ fn when_no_port_is_left_that_of_an_application_that_is_gone_is_given_on() {
     let mut table = IngressPorts::open(&[settings(0, range)], None, &Sockets::default()).unwrap();
     let first = table.assign("dubbo", running_port).unwrap();
     assert_eq!(table.assign("dubbo", free_port()), Ok(range.first));
-    assert!(table.assign("dubbo", 40880).is_err());
+    assert!(table.assign("dubbo", GONE).is_err());
     let published = table.rows().iter().map(|row| row.app_port).collect();
     assert_eq!(
-        table.reuse("dubbo", 40880, &published),
+        table.reuse("dubbo", GONE, &published),
         None,
         "consumers may call it still"
     );
-    assert_eq!(table.reuse("dubbo", 40880, &BTreeSet::new()), Some(range.first));
+    assert_eq!(table.reuse("dubbo", GONE, &BTreeSet::new()), Some(range.first));
     assert_eq!(table.assign("dubbo", running_port), Ok(first));
     let last = table.take_changes().pop();
-    assert!(matches!(last, Some(IngressChange::Assign { app, .. }) if app == app_address(40880)));
+    assert!(matches!(last, Some(IngressChange::Assign { app, .. }) if app == app_address(GONE)));
     let running_too = TcpListener::bind("127.0.0.1:0").unwrap();
     let too_port = running_too.local_addr().unwrap().port();
     assert_eq!(table.reuse("dubbo", too_port, &BTreeSet::new()), Some(range.first));
-    assert_eq!(table.reuse("dubbo", 40881, &BTreeSet::new()), None);
+    assert_eq!(table.reuse("dubbo", GONE_TOO, &BTreeSet::new()), None);
 }
 
 #[test]
