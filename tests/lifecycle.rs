@@ -172,6 +172,7 @@ fn withdraw_takes_publications_back_and_serves_on() {
     });
     let begin = Instant::now();
     let left = site.ask("withdraw");
+    assert!(left.status.success());
     assert!(
         text(&left).contains("1 entries withdrawn, 0 calls in flight"),
         "{}",

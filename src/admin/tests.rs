@@ -51,6 +51,7 @@ fn views(stop: &Stop) -> Views {
             Box::pin(async {
                 LeftView {
                     withdrawn: 2,
+                    left: 1,
                     in_flight: 0,
                 }
             })
@@ -263,7 +264,7 @@ async fn a_refused_reload_is_no_success_and_says_why() {
     let Answer { status, body, .. } = client.ask(Method::POST, "/withdraw").await.unwrap();
     assert_eq!(status, StatusCode::OK);
     let left: LeftView = serde_json::from_slice(&body).unwrap();
-    assert_eq!((left.withdrawn, left.in_flight), (2, 0));
+    assert_eq!((left.withdrawn, left.left, left.in_flight), (2, 1, 0));
     closing.cancel();
     server.await.unwrap();
 }

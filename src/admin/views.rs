@@ -143,6 +143,9 @@ pub struct ReloadView {
 pub struct LeftView {
     /// Entries taken out of registries.
     pub withdrawn: u64,
+    /// Entries that still lead here: their registry is away or did not answer in time. They go when it is back, or end with Remora.
+    #[serde(default)]
+    pub left: u64,
     /// Calls of other hosts that applications here are still working on.
     pub in_flight: u64,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::SharedCall;
 use crate::admin::LeftView;
@@ -63,8 +63,19 @@ impl Leave {
             sleep_until((Instant::now() + LOOK_EVERY).min(deadline)).await;
             in_flight = self.in_flight().await;
         }
-        info!(withdrawn, in_flight, "nothing leads here any more");
-        LeftView { withdrawn, in_flight }
+        let left = self.catalog.policy_view().leads_here as u64;
+        match left {
+            0 => info!(withdrawn, in_flight, "nothing leads here any more"),
+            _ => warn!(
+                withdrawn,
+                left, in_flight, "entries still lead here: their registry is away"
+            ),
+        }
+        LeftView {
+            withdrawn,
+            left,
+            in_flight,
+        }
     }
 
     /// Calls of other hosts that applications here are working on.

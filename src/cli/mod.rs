@@ -384,6 +384,13 @@ async fn withdraw(client: Client, timeout: Span, is_gone_wanted: bool) -> anyhow
         "{} entries withdrawn, {} calls in flight\n",
         left.withdrawn, left.in_flight
     ))?;
+    if left.left > 0 {
+        anyhow::bail!(
+            "{} still lead here, their registry is away or did not answer: Remora takes them out when it is back, and without Remora \
+             they end with its session; ask again before the application is ended",
+            left.left
+        );
+    }
     if is_gone_wanted {
         ask::wait_gone(client, timeout.0.saturating_sub(begin.elapsed())).await?;
     }
