@@ -154,6 +154,16 @@ fn a_broken_configuration_keeps_nobody_from_a_rollback() {
     let admin = site.admin.to_string();
     let told = with(&site.dir.path().join("nowhere"), &["rollback", "--admin", &admin]);
     assert!(told.status.success() && told.stderr.is_empty(), "{}", text(&told));
+    // Where only the default is left, another Remora may listen: looking is allowed, changing is not.
+    for command in [&["rollback"][..], &["withdraw"], &["reload"], &["stop"], &["upgrade"]] {
+        let guessed = with(&site.dir.path().join("nowhere"), command);
+        let words = String::from_utf8_lossy(&guessed.stderr).into_owned();
+        assert_eq!(guessed.status.code(), Some(1), "{command:?}: {words}");
+        assert!(
+            words.contains("nothing is changed at an address that is a guess"),
+            "{command:?}: {words}"
+        );
+    }
     let stopped = with(&broken, &["stop"]);
     assert!(stopped.status.success(), "{}", text(&stopped));
 }

@@ -27,7 +27,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::admin::{Client, Filter};
-use crate::config::{Address, Overrides, RegistryUrl, Span};
+use crate::config::{Address, AdminAddress, Overrides, RegistryUrl, Span, admin_address};
 use crate::{Config, Plugins};
 
 /// Takes over an application's service discovery: the application changes its registry address, nothing else.
@@ -289,7 +289,9 @@ pub fn main(plugins: Plugins) -> ExitCode {
             block_on(run::run(args.into(), &plugins, takes_over))
         }
         Command::Supervise { pid } => return supervise(pid),
-        Command::Upgrade { binary, admin } => block_on(upgrade::upgrade(admin.client(), binary)),
+        Command::Upgrade { binary, admin } => {
+            block_on(async { upgrade::upgrade(admin.client_to_change()?, binary).await })
+        }
         Command::Check(args) => check::check(&args.into(), &plugins),
         Command::Preflight(args) => match block_on(preflight::run(args, &plugins)) {
             Ok(status) => return status,
@@ -308,9 +310,11 @@ pub fn main(plugins: Plugins) -> ExitCode {
             true => block_on(ask::wait_gone(admin.client(), timeout.0)),
             false => block_on(ask::wait(admin.client(), timeout.0)),
         },
-        Command::Stop { admin, timeout } => block_on(ask::stop(admin.client(), timeout.0)),
-        Command::Reload { admin } => block_on(ask::reload(admin.client())),
-        Command::Withdraw { admin, timeout, gone } => block_on(withdraw(admin.client(), timeout, gone)),
+        Command::Stop { admin, timeout } => block_on(async { ask::stop(admin.client_to_change()?, timeout.0).await }),
+        Command::Reload { admin } => block_on(async { ask::reload(admin.client_to_change()?).await }),
+        Command::Withdraw { admin, timeout, gone } => {
+            block_on(async { withdraw(admin.client_to_change()?, timeout, gone).await })
+        }
         Command::Rollback {
             admin,
             forward,
@@ -323,7 +327,7 @@ pub fn main(plugins: Plugins) -> ExitCode {
                 wait: wait.then_some(timeout.0),
                 json,
             };
-            match block_on(rollback::rollback(admin.client(), wanted)) {
+            match block_on(async { rollback::rollback(admin.client_to_change()?, wanted).await }) {
                 Ok(status) => return status,
                 Err(error) => Err(error),
             }
@@ -416,17 +420,38 @@ impl AdminArgs {
         Client::new(self.addr())
     }
 
+    /// For what changes something: not at an address that is a guess, where another Remora may listen.
+    ///
+    /// # Errors
+    /// When no address is named and the configuration that is named cannot be read.
+    fn client_to_change(&self) -> anyhow::Result<Client> {
+        if self.admin.is_none() {
+            let found = Self::found();
+            if found.is_guess {
+                anyhow::bail!(
+                    "{}; nothing is changed at an address that is a guess",
+                    found.warning.unwrap_or_default()
+                );
+            }
+        }
+        Ok(self.client())
+    }
+
     fn addr(&self) -> SocketAddr {
         match self.admin {
             Some(addr) => addr.0,
             None => {
-                let found = crate::config::admin_address(|name| std::env::var(name).ok());
+                let found = Self::found();
                 if let Some(warning) = found.warning {
                     complain(&format!("warning: {warning}"));
                 }
                 found.addr
             }
         }
+    }
+
+    fn found() -> AdminAddress {
+        admin_address(|name| std::env::var(name).ok())
     }
 }
 

@@ -3,7 +3,7 @@
 //! `REMORA_CONFIG` names, else the default.
 //!
 //! Only that key is needed, so a file in which another one is wrong, or that cannot be read at all, keeps nobody from a
-//! rollback: what is wrong is told, and the next best address is asked.
+//! rollback: what is wrong is told, and the next best address is asked; only to look if it is a guess.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,6 +21,9 @@ pub struct AdminAddress {
     pub addr: SocketAddr,
     /// What is wrong with the configuration, and what follows.
     pub warning: Option<String>,
+    /// Whether a configuration is named that cannot be read, so that another Remora may answer there: nothing is to be changed
+    /// at such an address.
+    pub is_guess: bool,
 }
 
 /// The one key that is needed; what stands beside it is not looked at.
@@ -29,13 +32,14 @@ struct Only {
     admin: Option<admin::Config>,
 }
 
-/// Where to ask. Never fails: in a hurry, an address that may be wrong is better than none.
+/// Where to ask. Never fails: who only looks may look at an address that may be wrong.
 pub fn admin_address(environment: impl Fn(&str) -> Option<String>) -> AdminAddress {
     let error = match load(&Overrides::default(), &environment) {
         Ok(loaded) => {
             return AdminAddress {
                 addr: loaded.config.admin.listen.0,
                 warning: None,
+                is_guess: false,
             };
         }
         Err(error) => error,
@@ -43,12 +47,15 @@ pub fn admin_address(environment: impl Fn(&str) -> Option<String>) -> AdminAddre
     let set = |name: &str| environment(name).filter(|text| !text.is_empty());
     let by_environment = || read::<admin::Config>(&set("REMORA_ADMIN")?, |_, _| Place::Default).ok();
     let by_file = || admin_of(Path::new(&set("REMORA_CONFIG")?)).ok()?;
-    let (listen, whence) = match by_environment().or_else(by_file) {
+    let found = by_environment().or_else(by_file);
+    let is_guess = found.is_none();
+    let (listen, whence) = match found {
         Some(admin) => (admin.listen, "its admin.listen"),
         None => (admin::Config::default().listen, "the default"),
     };
     AdminAddress {
         addr: listen.0,
+        is_guess,
         warning: Some(format!("{error}; asking {listen}, {whence}: --admin names another")),
     }
 }
@@ -76,6 +83,7 @@ mod tests {
             "REMORA_ADMIN" => admin.map(str::to_owned),
             _ => None,
         });
+        assert!(!found.is_guess || found.warning.is_some());
         let warning = found.warning.unwrap_or_default();
         let warning = warning.replace(&path.display().to_string(), "remora.yaml");
         (found.addr.to_string(), warning)
