@@ -45,6 +45,7 @@ mod session;
 mod stand_in;
 mod stats;
 mod steps;
+mod watches;
 mod words;
 
 use std::collections::{HashMap, HashSet};
