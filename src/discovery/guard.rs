@@ -57,7 +57,13 @@ impl Guard {
             .collect();
         let shrank = present.len() * 100 < known.len() * usize::from(100 - config.max_drop_percent.min(100));
         let is_large = known.len() >= config.min_instances;
-        let collapsed = shrank && (is_large || is_reconnect || !self.held.is_empty());
+        // Sessions that an outage ended end when the registry is back, and are made anew one by one: a list of many groups and
+        // versions may look well by half while one of its services has nobody.
+        let short = short_services(&known, &present, config);
+        let collapsed = match is_reconnect {
+            true => !short.is_empty(),
+            false => shrank && (is_large || !self.held.is_empty()),
+        };
         let is_concerned = collapsed || !self.held.is_empty();
         let leaving = last.iter().filter(|instance| !present.contains(&place(instance)));
         let leaving = leaving.map(|instance| (now, Arc::clone(instance)));
@@ -69,7 +75,6 @@ impl Guard {
         }
         // Providers come back one after the other, and each offers many services: a service is believed as soon as it has
         // most of its instances again.
-        let short = short_services(&known, &present, config);
         let mut held = HashSet::new();
         let mut is_held = |i: &Arc<Instance>| {
             short.contains(&i.key.as_ref()) && !present.contains(&place(i)) && held.insert(i.id.clone())

@@ -34,9 +34,15 @@ class Load:
         return report
 
 
+def brief(error):
+    """An application's error with its head and its causes: Dubbo's own words are two hundred characters of addresses."""
+    head, found, causes = error.partition(" <- ")
+    return f"{head[:60]}.. <- {causes[:240]}" if found else error[:300]
+
+
 def told(report, begin_ms):
     """Ranges of failures in seconds after `begin_ms`."""
-    ranges = [f"{(r['first_ms'] - begin_ms) / 1000:.1f}..{(r['last_ms'] - begin_ms) / 1000:.1f} s ({r['failed']}: {r['error'][:160]})"
+    ranges = [f"{(r['first_ms'] - begin_ms) / 1000:.1f}..{(r['last_ms'] - begin_ms) / 1000:.1f} s ({r['failed']}: {brief(r['error'])})"
               for r in report["ranges"]]
     return f"{report['calls']} calls, {report['failed']} failed" + (f", at {'; '.join(ranges[:4])}" if ranges else "")
 

@@ -50,6 +50,9 @@ fn services_of_one_address_are_held_each_for_itself() {
             Arc::new(instance)
         })
         .collect();
+    // Half of the directory is left, but nothing of two services.
+    assert_eq!(judge(&mut Guard::default(), &services, &services[..2], true), 2);
+    assert_eq!(judge(&mut Guard::default(), &services, &services[..2], false), 0);
     let mut guard = Guard::default();
     assert_eq!(judge(&mut guard, &services, &[], true), 4);
     assert_eq!(judge(&mut guard, &services, &services[..1], true), 3);
