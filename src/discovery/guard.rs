@@ -4,7 +4,8 @@
 //! When a list loses most of its instances within some seconds, those that are missing are held as long as they answer
 //! (`probe.rs`), and for a limited time. A registry takes nodes away one by one also when it errs, so what left a moment ago
 //! counts, and comes back if it answers. Withdrawals with more time between them are believed, and so is a list that is
-//! replaced by another of its size. Only provider lists are guarded; rules may be emptied freely.
+//! replaced by another of its size; one whose address is another one by a step of the takeover did not leave. Only provider
+//! lists are guarded; rules may be emptied freely.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -47,25 +48,35 @@ impl Guard {
         is_reconnect: bool,
         now: Instant,
     ) -> Verdict {
-        let present: HashSet<_> = fresh.iter().map(place).collect();
+        let present = Places::of(fresh);
         let mut left = std::mem::take(&mut self.left);
-        left.retain(|(at, instance)| now < *at + MOMENT && !present.contains(&place(instance)));
-        let known: HashSet<_> = last
-            .iter()
-            .chain(left.iter().map(|(_, instance)| instance))
-            .map(place)
-            .collect();
-        let shrank = present.len() * 100 < known.len() * usize::from(100 - config.max_drop_percent.min(100));
+        left.retain(|(at, instance)| now < *at + MOMENT && !present.has(instance));
+        let before: Vec<&Arc<Instance>> = last.iter().chain(left.iter().map(|(_, instance)| instance)).collect();
+        let places_before = Places::of(before.iter().copied());
+        // One that stands elsewhere by now counts there.
+        let (stay, new): (Vec<_>, Vec<_>) = fresh.iter().partition(|instance| places_before.has(instance));
+        let missing = before.iter().copied().filter(|instance| !present.has(instance));
+        let known: HashSet<Place<'_>> = stay.into_iter().chain(missing).map(place).collect();
+        let present_places = &present.listed;
+        let shrank = present_places.len() * 100 < known.len() * usize::from(100 - config.max_drop_percent.min(100));
         let is_large = known.len() >= config.min_instances;
         // Sessions that an outage ended end when the registry is back, and are made anew one by one: a list of many groups and
         // versions may look well by half while one of its services has nobody.
-        let short = short_services(&known, &present, config);
+        let short = short_services(&known, present_places, config);
         let collapsed = match is_reconnect {
             true => !short.is_empty(),
             false => shrank && (is_large || !self.held.is_empty()),
         };
         let is_concerned = collapsed || !self.held.is_empty();
-        let leaving = last.iter().filter(|instance| !present.contains(&place(instance)));
+        let mut replaced = by_service(new.into_iter().map(place));
+        let leaving = last.iter().filter(|i| !present.has(i));
+        let leaving = leaving.filter(|i| match replaced.get_mut(&i.key.as_ref()) {
+            Some(number @ 1..) => {
+                *number -= 1;
+                false
+            }
+            _ => true,
+        });
         let leaving = leaving.map(|instance| (now, Arc::clone(instance)));
         if !is_concerned || !config.guards(name) {
             self.let_go();
@@ -76,9 +87,8 @@ impl Guard {
         // Providers come back one after the other, and each offers many services: a service is believed as soon as it has
         // most of its instances again.
         let mut held = HashSet::new();
-        let mut is_held = |i: &Arc<Instance>| {
-            short.contains(&i.key.as_ref()) && !present.contains(&place(i)) && held.insert(i.id.clone())
-        };
+        let mut is_held =
+            |i: &Arc<Instance>| short.contains(&i.key.as_ref()) && !present.has(i) && held.insert(i.id.clone());
         let mut holding: Vec<_> = last.iter().filter(|i| is_held(i)).cloned().collect();
         let back: Vec<_> = left.iter().map(|(_, i)| i).filter(|i| is_held(i)).cloned().collect();
         self.unproven.extend(back.iter().map(|i| Arc::clone(&i.id)));
@@ -152,17 +162,46 @@ fn short_services<'a>(
     present: &HashSet<Place<'_>>,
     config: &GuardConfig,
 ) -> HashSet<Option<&'a ServiceKey>> {
-    let mut services: HashMap<Option<&ServiceKey>, usize> = HashMap::new();
-    for (_, _, key) in known {
-        *services.entry(*key).or_default() += 1;
-    }
     let keeps = usize::from(100 - config.max_drop_percent.min(100));
-    let mut left: HashMap<Option<&ServiceKey>, usize> = HashMap::new();
-    for (_, _, key) in present {
-        *left.entry(*key).or_default() += 1;
-    }
+    let left = by_service(present.iter().copied());
+    let mut services = by_service(known.iter().copied());
     services.retain(|key, before| left.get(key).copied().unwrap_or(0) * 100 < *before * keeps);
     services.into_keys().collect()
+}
+
+fn by_service<'a>(places: impl Iterator<Item = Place<'a>>) -> HashMap<Option<&'a ServiceKey>, usize> {
+    let mut services = HashMap::new();
+    for (_, _, key) in places {
+        *services.entry(key).or_default() += 1;
+    }
+    services
+}
+
+/// Where the instances of a list are.
+struct Places<'a> {
+    listed: HashSet<Place<'a>>,
+    /// Where the applications behind a Remora's ingress listen themselves.
+    behind: HashSet<Place<'a>>,
+}
+
+impl<'a> Places<'a> {
+    fn of(instances: impl IntoIterator<Item = &'a Arc<Instance>>) -> Self {
+        let (mut listed, mut behind) = (HashSet::new(), HashSet::new());
+        for instance in instances {
+            listed.insert(place(instance));
+            behind.extend(place_behind(instance));
+        }
+        Self { listed, behind }
+    }
+
+    /// Whether an instance is there, at its own port or at an ingress: a step of the takeover changes its address, and it
+    /// neither comes nor goes.
+    fn has(&self, instance: &Arc<Instance>) -> bool {
+        let at = place(instance);
+        self.listed.contains(&at)
+            || self.behind.contains(&at)
+            || place_behind(instance).is_some_and(|behind| self.listed.contains(&behind))
+    }
 }
 
 type Place<'a> = (&'a str, u16, Option<&'a ServiceKey>);
@@ -171,6 +210,10 @@ type Place<'a> = (&'a str, u16, Option<&'a ServiceKey>);
 /// address offers many groups and versions.
 fn place(instance: &Arc<Instance>) -> Place<'_> {
     (&instance.host, instance.port, instance.key.as_ref())
+}
+
+fn place_behind(instance: &Arc<Instance>) -> Option<Place<'_>> {
+    Some((&instance.host, instance.app_port()?, instance.key.as_ref()))
 }
 
 /// Sessions that one fault ends do not end at once: ZooKeeper's clients ping every 10 s at most, so by so much do the last

@@ -186,3 +186,66 @@ fn services_that_fall_apart_one_after_the_other_are_all_held() {
     }
     assert_eq!(guard.held().len(), all.len());
 }
+
+/// What the providers on these hosts offer, in four versions each: at their own port, or at an ingress.
+fn offers(hosts: &[&str], is_taken: bool) -> Vec<Arc<Instance>> {
+    let mut all = Vec::new();
+    for host in hosts {
+        for version in ["1.0.0", "2.0.0", "3.0.0", "4.0.0"] {
+            let (port, marker) = if is_taken {
+                (20881, "remora.app.port=20880")
+            } else {
+                (20880, "")
+            };
+            let mut instance = Instance::clone(&provider(host, port, marker));
+            instance.id = format!("{host}-{port}-{version}").into();
+            instance.key = Some(ServiceKey::new("demo.Echo", "", version));
+            all.push(Arc::new(instance));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_provider_that_ends_while_another_gets_another_address_is_not_held() {
+    for is_taken in [false, true] {
+        let (before, after) = (
+            offers(&["10.0.0.1", "10.0.0.2"], is_taken),
+            offers(&["10.0.0.1"], !is_taken),
+        );
+        let mut guard = Guard::default();
+        let now = Instant::now();
+        // One name after the other, as a registry's transactions come, and the one that ends goes between them.
+        let mut shown = before.clone();
+        for step in 0..4 {
+            let mut fresh: Vec<_> = before.iter().skip(5 + step).cloned().collect();
+            fresh.extend(before[1 + step..4].iter().cloned());
+            fresh.extend(after[..=step].iter().cloned());
+            assert_eq!(judge_at(&mut guard, &shown, &fresh, now), 0, "{step} {is_taken}");
+            shown = fresh;
+        }
+        assert_eq!(shown, after);
+    }
+}
+
+#[test]
+fn what_is_lost_behind_an_ingress_is_held_there() {
+    let (own, taken) = (offers(&["10.0.0.1"], false), offers(&["10.0.0.1"], true));
+    let mut guard = Guard::default();
+    let now = Instant::now();
+    assert_eq!(judge_at(&mut guard, &own, &taken, now), 0);
+    assert_eq!(judge_at(&mut guard, &taken, &[], now), 4);
+    assert!(guard.held().iter().all(|instance| instance.port == 20881));
+    // And it is there again at its own port.
+    assert_eq!(judge_at(&mut guard, &taken, &own, now), 0);
+}
+
+#[test]
+fn what_another_host_takes_the_place_of_is_not_missed_later() {
+    let (before, after) = (list(0..4), list(10..14));
+    let mut guard = Guard::default();
+    let now = Instant::now();
+    assert_eq!(judge_at(&mut guard, &before, &after, now), 0);
+    assert_eq!(judge_at(&mut guard, &after, &after[..2], now), 0);
+    assert_eq!(judge_at(&mut guard, &after[..2], &after[..1], now), 3);
+}
