@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use slab::Slab;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use super::dispatch::took;
+use super::dispatch::{Call, took};
 use super::error::CallError;
+use super::missed::Missed;
 use super::reply;
 use super::worker::Worker;
 
@@ -23,6 +25,8 @@ pub(super) struct Clock {
     /// `None` while there are no connections.
     looks_at: Cell<Option<Instant>>,
     bell: Notify,
+    /// When the thread did not run: then nobody else is to blame.
+    pub(super) missed: Missed,
 }
 
 impl Clock {
@@ -74,12 +78,20 @@ pub(super) async fn run(worker: Rc<Worker>) {
             .min();
         let soon = [deadline, watch].into_iter().flatten().min();
         let soon = soon.map(|at| at.max(now + TICK));
-        let at = soon.unwrap_or(tended + TEND_EVERY).min(tended + TEND_EVERY);
+        let mut at = soon.unwrap_or(tended + TEND_EVERY).min(tended + TEND_EVERY);
+        if worker.waits() {
+            // Often enough to see when this thread does not run.
+            at = at.min(now + (worker.config().doubt_after.0 / 4).max(TICK));
+        }
         clock.looks_at.set(Some(at));
         // Cancel safe: nothing is lost with either.
         tokio::select! {
             () = sleep_until(at) => {}
             () = clock.bell.notified() => {}
+        }
+        if clock.missed.woke(at, Instant::now()) {
+            // What came meanwhile is read before anybody is judged.
+            yield_now().await;
         }
     }
 }
@@ -88,7 +100,10 @@ fn expire(worker: &Worker, now: Instant) {
     let mut expired = Vec::new();
     each(&worker.upstreams, |upstream| {
         upstream.take_expired(worker, now, &mut expired);
-        if expired.iter().any(|call| upstream.heard_nothing_since(call.started)) {
+        let says_nothing = |call: &Call| {
+            upstream.heard_nothing_since(call.started) && worker.clock.missed.since(call.started).is_zero()
+        };
+        if expired.iter().any(says_nothing) {
             upstream.is_silent(worker, now);
         }
         for call in expired.drain(..) {

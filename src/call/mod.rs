@@ -4,7 +4,7 @@
 //! `listener.rs` accepts and hands to a worker; `connection.rs` cuts frames (`wire.rs`, `frame_reader.rs`); `dispatch.rs`
 //! is the life of a call; `recent.rs`, `router.rs`, `balancer/` and `governance/` say where it goes and for how long; `upstream/` has
 //! the connections to instances and the stream tables in which calls wait (`kept.rs`: with what); `reply.rs` answers; `write_buffer.rs` and
-//! `flush.rs` write. `worker.rs` is the thread around all of it, `clock.rs` its deadlines. `callback.rs` is the way back for
+//! `flush.rs` write. `worker.rs` is the thread around all of it, `clock.rs` its deadlines, `missed.rs` when it did not run. `callback.rs` is the way back for
 //! providers' requests, `tally.rs` counts who calls what, `listening.rs` notices an application that stops. `handover.rs` and those below
 //! the files above give all of it to another process.
 //!
@@ -26,6 +26,7 @@ mod handover;
 mod kept;
 mod listener;
 mod listening;
+mod missed;
 mod recent;
 mod reply;
 mod router;

@@ -138,6 +138,11 @@ impl Protocol for Mini {
                 std::thread::yield_now();
             }
         }
+        if let Some(ms) = body.strip_prefix(b"hang=") {
+            let ms = ms.iter().take_while(|b| b.is_ascii_digit());
+            let ms = ms.fold(0, |n, b| n * 10 + u64::from(b - b'0'));
+            std::thread::sleep(Duration::from_millis(ms));
+        }
         if body.starts_with(b"?") {
             return Err(RouteKeysError::Opaque {
                 serialization: "riddle",
@@ -158,6 +163,7 @@ impl Protocol for Mini {
                 "timeout" => keys.timeout = Some(Duration::from_millis(value.parse().unwrap())),
                 "callback" => keys.pins_connection = true,
                 "serialization" => keys.serialization = Some(if value == "kryo" { "kryo" } else { "hessian2" }),
+                "hang" => {}
                 _ => panic!("{key}"),
             }
         }

@@ -39,10 +39,12 @@ impl Upstream {
             return None;
         }
         let limit = worker.config().doubt_after.0;
-        let mut due = self.wire.last_read().max(self.opened) + limit;
+        let mut since = self.wire.last_read().max(self.opened);
+        let mut due = since + limit;
         if due <= now {
             let oldest = self.table.borrow().iter().map(|call| call.started).min()?;
-            due = due.max(oldest + limit);
+            since = since.max(oldest);
+            due = since + limit + worker.clock.missed.since(since);
         }
         if due <= now {
             self.is_silent(worker, now);
