@@ -4,11 +4,15 @@
 
 mod support;
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
 use bytes::Bytes;
 use remora_naming::dubbo_url::{decode_component, encode_component};
 use remora_naming::sofa::{self, Service};
 use remora_zookeeper::wire::request::Create;
-use remora_zookeeper::wire::{CreateMode, ErrorCode, EventKind, OpCode, Request};
+use remora_zookeeper::wire::{CreateMode, ErrorCode, EventKind, OpCode, Request, Text};
 use support::door::{mkdirs, world};
 use support::{Client, create_record, eventually};
 
@@ -109,6 +113,41 @@ async fn an_application_that_takes_its_node_back_takes_both() {
     // A request behind it in the same session.
     assert_eq!(app.exists(&own(), false).await, Err(ErrorCode::NO_NODE));
     assert!(direct.children(DIR, false).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_node_that_is_taken_back_while_a_step_is_under_way_has_no_successor() {
+    let (server, script, door) = world();
+    let mut app = door.client().await;
+    publish(&mut app).await;
+    let mut direct = Client::new(&server).await;
+    for turn in 0..200_u32 {
+        let path = Text::from(own().as_str());
+        app.send(&Request::Delete { path, version: -1 }).await;
+        // Everything else has a turn between two looks: the policy changes at any moment between question and answer.
+        let (changing, mut left) = (Arc::clone(&script), turn);
+        let change = tokio::spawn(poll_fn(move |task| match left.checked_sub(1) {
+            Some(less) => {
+                left = less;
+                task.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => {
+                changing.leave(turn % 2 == 0);
+                Poll::Ready(())
+            }
+        }));
+        assert_eq!(app.reply().await.unwrap().0.err, ErrorCode::OK);
+        change.await.unwrap();
+        eventually(&format!("nothing stands, turn {turn}"), async || {
+            direct.children(DIR, false).await.unwrap().is_empty().then_some(())
+        })
+        .await;
+        // What is asked for behind all of that.
+        app.exists(&own(), false).await.unwrap_err();
+        assert!(direct.children(DIR, false).await.unwrap().is_empty(), "turn {turn}");
+        app.create(&own(), CreateMode::Ephemeral).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -119,6 +119,16 @@ impl Door {
         });
     }
 
+    /// A node that was made for an application that has taken it back meanwhile.
+    pub(super) fn goes_at_once(&mut self, registry_path: String, app_path: String) {
+        let at = Instant::now();
+        self.take_out(Former {
+            at,
+            registry_path,
+            app_path,
+        });
+    }
+
     /// A node that was to go stays; `false` if there is none.
     pub(super) fn stays(&mut self, registry_path: &str) -> bool {
         let before = self.state.former.len();
@@ -167,18 +177,13 @@ impl Door {
             former.at = Instant::now() + NODES_FOR;
             return self.state.former.push_back(former);
         }
-        info!(
-            registry = "zookeeper",
-            path = former.registry_path,
-            "its successor stands alone"
-        );
-        if let Some(own) = self
-            .state
-            .names
-            .own(&former.app_path)
-            .filter(|own| own.is_live)
-            .cloned()
-        {
+        let own = self.state.names.own(&former.app_path);
+        if let Some(own) = own.filter(|own| own.is_live).cloned() {
+            info!(
+                registry = "zookeeper",
+                path = former.registry_path,
+                "its successor stands alone"
+            );
             self.leads_here(&own, own.is_taken);
         }
     }

@@ -364,6 +364,8 @@ impl Door {
         // Taken back by the application meanwhile, and so it stays.
         let is_gone = self.state.names.own(&step.app_path).is_none_or(|own| !own.is_live);
         match failed {
+            // It was under way to the registry when the step was.
+            None if is_gone => self.goes_at_once(step.next.registry_path, step.app_path),
             None => self.stepped(*step),
             Some(_) if is_gone => {}
             Some((0, ErrorCode::NO_NODE)) if step.way == Way::Swap => {
