@@ -26,6 +26,8 @@ pub(super) enum CloseReason {
     HeartbeatMissed,
     /// No call for a long time.
     Idle,
+    /// It had said nothing yet, and another caller needed its place.
+    MadeWay,
     /// Its instance is gone from the routes, or its owner is.
     Retired,
     /// Remora stops.

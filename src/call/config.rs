@@ -66,6 +66,15 @@ pub struct Config {
     pub idle_close: Span,
     /// Downstream connections of all workers together; further ones are closed at accept.
     pub max_connections: usize,
+    /// Share of `max_connections` that callers at the ingress ports may have; what is left is for the applications of this host,
+    /// so that no other host locks them out.
+    pub ingress_percent: u32,
+    /// Connections of one address at the ingress ports (of IPv6 a network of 64 bits). A gateway or a NAT before a whole cluster
+    /// has some thousands; a quarter of what all may have by default.
+    pub max_connections_per_address: usize,
+    /// Those of them from whom no whole frame has come yet; beyond it the oldest makes way. Consumers of Dubbo connect when they
+    /// start and may first speak a minute later.
+    pub max_silent_per_address: usize,
     /// A connection without a call in flight is closed after this silence when Remora stops: long enough for a
     /// request that was on its way when the peer was told.
     pub drain_quiet: Span,
@@ -95,6 +104,9 @@ impl Default for Config {
             frame_stall: ms(30_000),
             idle_close: ms(300_000),
             max_connections: 50_000,
+            ingress_percent: 80,
+            max_connections_per_address: 10_000,
+            max_silent_per_address: 1000,
             drain_quiet: ms(300),
         }
     }
@@ -149,7 +161,21 @@ impl Config {
         within("write_stall", self.write_stall, ms(100), day)?;
         within("frame_stall", self.frame_stall, ms(100), day)?;
         within("idle_close", self.idle_close, ms(1000), day)?;
-        within("max_connections", self.max_connections, 1, 10_000_000)
+        within("max_connections", self.max_connections, 1, 10_000_000)?;
+        within("ingress_percent", self.ingress_percent, 1, 100)?;
+        within(
+            "max_connections_per_address",
+            self.max_connections_per_address,
+            1,
+            10_000_000,
+        )?;
+        within("max_silent_per_address", self.max_silent_per_address, 1, 10_000_000)
+    }
+
+    /// Connections that callers at the ingress ports may have, at least one.
+    pub(super) fn max_ingress_connections(&self) -> usize {
+        let percent = usize::try_from(self.ingress_percent).unwrap_or(100);
+        (self.max_connections.saturating_mul(percent) / 100).max(1)
     }
 }
 

@@ -18,6 +18,7 @@ use tracing::debug;
 use super::callback::{self, Callbacks};
 use super::error::CallError;
 use super::frame_reader::Piece;
+use super::guests::Guest;
 use super::listener::Door;
 use super::recent::Recent;
 use super::router::{Candidate, LocalRoute};
@@ -36,6 +37,8 @@ pub(super) struct Downstream {
     pub(super) callbacks: Callbacks,
     pub(super) recent: RefCell<Recent>,
     door: Arc<Door>,
+    /// Its place among the callers at the ingress ports.
+    guest: Option<Guest>,
     /// That of its first frame.
     dialect: Cell<Option<u8>>,
     in_flight: Cell<usize>,
@@ -83,6 +86,7 @@ impl Downstream {
             Some(_) => Ok(()),
             None => {
                 self.dialect.set(Some(found));
+                self.guest.iter().for_each(Guest::speaks);
                 Ok(())
             }
         }
@@ -234,13 +238,29 @@ impl Downstream {
         }
     }
 
+    /// Reads once. A caller who has said nothing may have to make way for another one meanwhile.
+    async fn next_read(&self) -> Read {
+        let Some(guest) = self.guest.as_ref().filter(|guest| guest.is_silent()) else {
+            return self.wire.read().await;
+        };
+        tokio::select! {
+            // What has come is heard first. Cancel safe: a read that is not done has taken nothing.
+            biased;
+            read = self.wire.read() => read,
+            () = guest.must_go() => {
+                self.wire.close(CloseReason::MadeWay);
+                Read::Closed
+            }
+        }
+    }
+
     async fn read(self: &Rc<Self>, worker: &Rc<Worker>) -> CloseReason {
         let mut is_sniffed = self.dialect.get().is_some();
         if self.is_half_closed.get() {
             return self.wait_for_replies().await;
         }
         loop {
-            let mut input = match self.wire.read().await {
+            let mut input = match self.next_read().await {
                 Read::Input(input) => input,
                 Read::Eof => {
                     self.is_half_closed.set(true);
@@ -297,7 +317,13 @@ impl Downstream {
 }
 
 /// Serves a connection until it is closed.
-pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    door: Arc<Door>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    guest: Option<Guest>,
+) {
     let shard = worker.shard(door.side, &door.protocol);
     let now = Instant::now();
     let downstream = Rc::new(Downstream {
@@ -307,6 +333,7 @@ pub(super) async fn serve(worker: Rc<Worker>, door: Arc<Door>, stream: TcpStream
         callbacks: Callbacks::default(),
         recent: RefCell::default(),
         door,
+        guest,
         dialect: Cell::new(None),
         in_flight: Cell::new(0),
         is_half_closed: Cell::new(false),
@@ -328,6 +355,7 @@ async fn run(worker: Rc<Worker>, downstream: Rc<Downstream>, key: usize) {
 
     let (bytes_in, bytes_out) = downstream.wire.traffic();
     let end = downstream.wire.shut(end);
+    downstream.guest.iter().for_each(Guest::leave);
     worker.downstreams.borrow_mut().remove(key);
     downstream.shard().connection_closed(end.index());
     downstream.callbacks.end(&worker);

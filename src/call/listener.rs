@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Accepting connections: in one place, each handed to the worker with the fewest.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
@@ -13,12 +14,15 @@ use remora_protocol::Protocol;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, debug_span, warn};
+use tracing::{Instrument, debug_span, warn};
 
 use super::connection;
+use super::guests::Guest;
+use super::wire::CloseReason;
 use super::worker::{Message, Worker};
-use crate::metrics::call::Side;
+use crate::metrics::call::{Refused, Side};
 
 /// A listening port and what is behind it.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(super) struct Hub {
     pub(super) here: Rc<Worker>,
     /// The others.
     pub(super) elsewhere: Vec<(mpsc::Sender<Message>, Arc<AtomicUsize>)>,
+    /// When the last line of [`Hub::warn`] was written, and what it did not tell since.
+    pub(super) warned: Cell<(Option<Instant>, u64)>,
 }
 
 impl Hub {
@@ -70,18 +76,13 @@ impl Hub {
     }
 
     fn admit(&self, door: &Arc<Door>, stream: TcpStream, peer: SocketAddr) {
-        let refusal = if door.side == Side::Egress && !is_local_peer(door.local, &stream, peer) {
-            Some("a foreign peer may not use the egress")
-        } else if self.connections() >= self.here.config().max_connections {
-            Some("call.max_connections is reached")
-        } else {
-            None
+        let guest = match self.place(door, &stream, peer) {
+            Ok(guest) => guest,
+            Err(why) => {
+                self.here.shard(door.side, &door.protocol).refuse(why);
+                return self.warn(door, peer, why.label());
+            }
         };
-        if let Some(reason) = refusal {
-            self.here.shard(door.side, &door.protocol).refused.inc();
-            debug!(side = door.side.label(), %peer, reason, "connection refused");
-            return;
-        }
         tune(&stream);
         let here = self.here.load.load(Ordering::Relaxed);
         let least = self
@@ -89,20 +90,52 @@ impl Hub {
             .iter()
             .min_by_key(|(_, load)| load.load(Ordering::Relaxed));
         match least.filter(|(_, load)| load.load(Ordering::Relaxed) < here) {
-            None => self.here.admit(door.clone(), stream, peer),
+            None => self.here.admit(door.clone(), stream, peer, guest),
             Some((inbox, load)) => {
                 load.fetch_add(1, Ordering::Relaxed);
                 let handed = stream.into_std().map(|stream| Message::Connection {
                     door: door.clone(),
                     stream,
                     peer,
+                    guest,
                 });
                 if !handed.is_ok_and(|message| inbox.try_send(message).is_ok()) {
                     load.fetch_sub(1, Ordering::Relaxed);
-                    self.here.shard(door.side, &door.protocol).refused.inc();
+                    self.here.shard(door.side, &door.protocol).refuse(Refused::Busy);
                 }
             }
         }
+    }
+
+    /// Whether a connection may come in; at an ingress with its place there.
+    fn place(&self, door: &Door, stream: &TcpStream, peer: SocketAddr) -> Result<Option<Guest>, Refused> {
+        let config = self.here.config();
+        if door.side == Side::Egress && !is_local_peer(door.local, stream, peer) {
+            return Err(Refused::Foreign);
+        }
+        if self.connections() >= config.max_connections {
+            return Err(Refused::MaxConnections);
+        }
+        if door.side == Side::Egress {
+            return Ok(None);
+        }
+        let (guest, made_way) = self.here.guests.enter(&config, peer.ip())?;
+        if made_way {
+            self.warn(door, peer, CloseReason::MadeWay.label());
+        }
+        Ok(Some(guest))
+    }
+
+    /// Tells of a connection that was refused, or before which a silent one made way; of many in a short time one line tells all.
+    fn warn(&self, door: &Door, peer: SocketAddr, reason: &'static str) {
+        let (last, untold) = self.warned.get();
+        let (now, connections) = (Instant::now(), untold + 1);
+        if last.is_some_and(|last| now.saturating_duration_since(last) < WARN_EVERY) {
+            self.warned.set((last, connections));
+            return;
+        }
+        self.warned.set((Some(now), 0));
+        warn!(side = door.side.label(), %peer, reason, connections, "connections refused, or closed for others");
     }
 
     fn connections(&self) -> usize {
@@ -113,15 +146,15 @@ impl Hub {
 
 impl Worker {
     /// Serves an accepted connection on this thread.
-    pub(super) fn admit(self: &Rc<Self>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
+    pub(super) fn admit(self: &Rc<Self>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr, guest: Option<Guest>) {
         self.load.fetch_add(1, Ordering::Relaxed);
-        self.serve(door, stream, peer);
+        self.serve(door, stream, peer, guest);
     }
 
     /// Serves a connection that is already counted in this worker's load.
-    pub(super) fn serve(self: &Rc<Self>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
+    pub(super) fn serve(self: &Rc<Self>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr, guest: Option<Guest>) {
         let span = debug_span!("connection", side = door.side.label(), protocol = door.protocol.name(), %peer);
-        let serving = connection::serve(self.clone(), door, stream, peer);
+        let serving = connection::serve(self.clone(), door, stream, peer, guest);
         // Ends when the connection is closed, at the latest by the worker's drain.
         if span.is_disabled() {
             tokio::task::spawn_local(serving);
@@ -176,6 +209,8 @@ pub(super) fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
 }
 
+/// Shortest time between two lines on connections that were refused.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Pause after a failed accept; doubled up to the longest.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(100);

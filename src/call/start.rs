@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starts the call path on threads of its own, and what the rest of the program holds of it.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use super::config::Config;
 use super::error::StartError;
+use super::guests::Guests;
 use super::handover::Frozen;
 use super::listener::{Door, Hub};
 use super::tally::TalliesView;
@@ -121,6 +123,7 @@ impl CallPath {
         let count = setup.workers.max(1);
         let mut loads: Vec<Arc<AtomicUsize>> = (0..count).map(|_| Arc::default()).collect();
         let (inboxes, mut receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(INBOX)).unzip();
+        let guests = Arc::<Guests>::default();
         let parts = |index: usize| Parts {
             index,
             config: config.clone(),
@@ -128,6 +131,7 @@ impl CallPath {
             metrics: setup.metrics.clone(),
             own_listeners: own_listeners.clone(),
             load: loads[index].clone(),
+            guests: guests.clone(),
             drain_deadline: setup.drain_deadline,
             protocols: setup.protocols.clone(),
             begin: begin.clone(),
@@ -303,6 +307,7 @@ impl Acceptor {
         let hub = Rc::new(Hub {
             here: worker.clone(),
             elsewhere: std::mem::take(&mut self.elsewhere),
+            warned: Cell::default(),
         });
         for (door, listener) in std::mem::take(&mut self.doors) {
             self.listen(&hub, door, listener);

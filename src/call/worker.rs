@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::clock::{self, Clock, TICK};
 use super::config::Config;
 use super::connection::Downstream;
+use super::guests::{Guest, Guests};
 use super::handover::Frozen;
 use super::kept::KeptStore;
 use super::listener::Door;
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     pub(super) metrics: CallMetrics,
     pub(super) own_listeners: Arc<ArcSwap<Vec<SocketAddr>>>,
     pub(super) load: Arc<AtomicUsize>,
+    pub(super) guests: Arc<Guests>,
     pub(super) drain_deadline: Duration,
     pub(super) protocols: Vec<Arc<dyn Protocol>>,
     /// Cancelled when connections may be read and written.
@@ -57,6 +59,7 @@ pub(super) enum Message {
         door: Arc<Door>,
         stream: std::net::TcpStream,
         peer: SocketAddr,
+        guest: Option<Guest>,
     },
     /// Connections that another worker had; already waits for their number.
     Adopt(Box<Frozen>, Vec<Arc<Door>>, oneshot::Sender<usize>),
@@ -84,6 +87,8 @@ pub(super) struct Worker {
     pub(super) own_listeners: Arc<ArcSwap<Vec<SocketAddr>>>,
     /// Downstream connections, also those on their way here.
     pub(super) load: Arc<AtomicUsize>,
+    /// Callers at the ingress ports, of all workers.
+    pub(super) guests: Arc<Guests>,
     drain_deadline: Cell<Duration>,
     protocols: Vec<Arc<dyn Protocol>>,
     begin: CancellationToken,
@@ -109,6 +114,7 @@ impl Worker {
             downstreams: RefCell::default(),
             own_listeners: parts.own_listeners,
             load: parts.load,
+            guests: parts.guests,
             drain_deadline: Cell::new(parts.drain_deadline),
             protocols: parts.protocols,
             begin: parts.begin,
@@ -204,12 +210,17 @@ impl Worker {
                 self.io.configure(config);
                 self.drain_deadline.set(drain_deadline);
             }
-            Message::Connection { door, stream, peer } => {
+            Message::Connection {
+                door,
+                stream,
+                peer,
+                guest,
+            } => {
                 let stream = stream
                     .set_nonblocking(true)
                     .and_then(|()| tokio::net::TcpStream::from_std(stream));
                 match stream {
-                    Ok(stream) => self.serve(door, stream, peer),
+                    Ok(stream) => self.serve(door, stream, peer, guest),
                     Err(error) => {
                         warn!(%peer, %error, "could not take a connection over");
                         self.connection_closed();

@@ -165,6 +165,28 @@ pub enum Ejected {
     Silent,
 }
 
+/// Why a connection was refused at accept; the labels are [`REFUSED`], in the same order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A peer of another host at an egress.
+    Foreign,
+    /// `call.max_connections` is reached.
+    MaxConnections,
+    /// The share of the ingress ports is taken, by callers who have spoken.
+    IngressShare,
+    /// `call.max_connections_per_address` is reached.
+    PerAddress,
+    /// A worker could not take it.
+    Busy,
+}
+
+impl Refused {
+    /// Metric label and log field.
+    pub fn label(self) -> &'static str {
+        REFUSED[self as usize]
+    }
+}
+
 /// Counters of one worker for one side and protocol.
 #[derive(Debug)]
 pub struct CallShard {
@@ -179,8 +201,7 @@ pub struct CallShard {
     /// Calls tried on a further instance.
     pub retries: Count,
     pub(super) ejections: [Count; EJECTED.len()],
-    /// Connections refused at accept.
-    pub refused: Count,
+    pub(super) refused: [Count; REFUSED.len()],
     /// Bytes from downstream peers.
     pub bytes_in: Count,
     /// Bytes to downstream peers.
@@ -206,7 +227,7 @@ impl Default for CallShard {
             duration_sum_us: Count::default(),
             retries: Count::default(),
             ejections: Default::default(),
-            refused: Count::default(),
+            refused: Default::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             downstream_opened: Count::default(),
@@ -284,6 +305,16 @@ impl CallShard {
     /// Times that instances were left alone for that reason.
     pub fn ejections(&self, why: Ejected) -> u64 {
         self.ejections[why as usize].get()
+    }
+
+    /// A connection was refused at accept.
+    pub fn refuse(&self, why: Refused) {
+        self.refused[why as usize].inc();
+    }
+
+    /// Connections refused for that reason.
+    pub fn refused(&self, why: Refused) -> u64 {
+        self.refused[why as usize].get()
     }
 
     /// A connection of either kind was closed; `index` into [`CLOSE_REASONS`].
@@ -389,8 +420,11 @@ pub const LOCAL_REPLIES: [&str; 18] = [
 /// Reasons for which instances are left alone, in the order of [`Ejected`].
 pub const EJECTED: [&str; 4] = ["unreachable", "nothing_sent", "lost", "silent"];
 
+/// Reasons for which connections are refused, in the order of [`Refused`].
+pub const REFUSED: [&str; 5] = ["foreign", "max_connections", "ingress_share", "per_address", "busy"];
+
 /// Reasons for which connections are closed, in the order of the call path's own list.
-pub const CLOSE_REASONS: [&str; 12] = [
+pub const CLOSE_REASONS: [&str; 13] = [
     "peer_closed",
     "broken",
     "connect_failed",
@@ -401,6 +435,7 @@ pub const CLOSE_REASONS: [&str; 12] = [
     "frame_stalled",
     "heartbeat_missed",
     "idle",
+    "made_way",
     "retired",
     "drained",
 ];

@@ -8,7 +8,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-use super::call::{BUCKETS, CALL_ENDS, CLOSE_REASONS, CallShard, DROPPED, EJECTED, LOCAL_REPLIES, Shards, Side};
+use super::call::{
+    BUCKETS, CALL_ENDS, CLOSE_REASONS, CallShard, DROPPED, EJECTED, LOCAL_REPLIES, REFUSED, Shards, Side,
+};
 use super::names;
 
 impl Collector for Shards {
@@ -58,9 +60,13 @@ impl Collector for Shards {
             &EJECTED,
             |s, i| s.ejections[i].get(),
         )?;
-        page.counter(names::CONNECTIONS_REFUSED, "Connections closed at accept", |s| {
-            s.refused.get()
-        })?;
+        page.labelled(
+            names::CONNECTIONS_REFUSED,
+            "Connections closed at accept",
+            "reason",
+            &REFUSED,
+            |s, i| s.refused[i].get(),
+        )?;
         page.counter(names::BYTES_IN, "Bytes from downstream peers", |s| s.bytes_in.get())?;
         page.counter(names::BYTES_OUT, "Bytes to downstream peers", |s| s.bytes_out.get())?;
         page.gauge(

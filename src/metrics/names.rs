@@ -26,7 +26,8 @@ pub const DOWNSTREAM_CONNECTIONS: &str = "remora_downstream_connections";
 pub const UPSTREAM_CONNECTIONS: &str = "remora_upstream_connections";
 /// Connections closed. Labels: side, protocol, reason.
 pub const CONNECTIONS_CLOSED: &str = "remora_connections_closed";
-/// Connections closed at accept: foreign peers, or too many. Labels: side, protocol.
+/// Connections closed at accept. Labels: side, protocol, reason (`foreign`: another host at an egress, `max_connections`,
+/// `ingress_share`, `per_address`, `busy`). On the page from the first one on.
 pub const CONNECTIONS_REFUSED: &str = "remora_connections_refused";
 
 // Discovery.

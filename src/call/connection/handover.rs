@@ -118,6 +118,8 @@ impl Downstream {
             peer: text.peer,
             opened: before(now, text.age_ms),
             callbacks: Callbacks::default(),
+            guest: (text.side == Side::Ingress)
+                .then(|| worker.guests.take_over(text.peer.ip(), text.dialect.is_none())),
             door,
             dialect: Cell::new(text.dialect),
             in_flight: Cell::new(0),

@@ -6,6 +6,7 @@ mod backpressure;
 mod bolt;
 mod callbacks;
 mod carry;
+mod crowds;
 mod doubt;
 mod drain;
 mod failures;
