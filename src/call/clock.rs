@@ -131,6 +131,8 @@ fn watch_owing(worker: &Worker, now: Instant) -> Option<Instant> {
 fn tend(worker: &Rc<Worker>, now: Instant) {
     worker.router.borrow_mut().clean();
     worker.tallies.clean(now);
+    let half_read_cap = worker.config().half_read_cap.bytes();
+    worker.io.half_reads.tend(half_read_cap, now);
     worker.pools.tend(worker, now);
     let mut abandoned = Vec::new();
     each(&worker.upstreams, |upstream| {

@@ -22,6 +22,8 @@ pub(super) enum CloseReason {
     WriteCap,
     /// A frame began and did not go on.
     FrameStalled,
+    /// A frame that was not whole, when all of them took too much memory.
+    HalfRead,
     /// The peer answered no probe.
     HeartbeatMissed,
     /// No call for a long time.

@@ -62,6 +62,9 @@ pub struct Config {
     pub write_stall: Span,
     /// Time in which a frame that has begun must be whole, or have grown by 1 KiB; its connection is closed otherwise.
     pub frame_stall: Span,
+    /// Bytes of frames that have begun and are not whole, over all connections at the ingress ports, and as many over all others.
+    /// Above it only the frame that began first is read on until it is whole. Four of the longest frames.
+    pub half_read_cap: ByteSize,
     /// Upstream connections without a call for this long are closed.
     pub idle_close: Span,
     /// Downstream connections of all workers together; further ones are closed at accept.
@@ -102,6 +105,7 @@ impl Default for Config {
             write_cap: ByteSize(160 << 20),
             write_stall: ms(15_000),
             frame_stall: ms(30_000),
+            half_read_cap: ByteSize(256 << 20),
             idle_close: ms(300_000),
             max_connections: 50_000,
             ingress_percent: 80,
@@ -160,6 +164,12 @@ impl Config {
         within("write_pause", self.write_pause, ByteSize(4096), self.write_cap)?;
         within("write_stall", self.write_stall, ms(100), day)?;
         within("frame_stall", self.frame_stall, ms(100), day)?;
+        within(
+            "half_read_cap",
+            self.half_read_cap,
+            ByteSize(64 << 10),
+            ByteSize(1 << 40),
+        )?;
         within("idle_close", self.idle_close, ms(1000), day)?;
         within("max_connections", self.max_connections, 1, 10_000_000)?;
         within("ingress_percent", self.ingress_percent, 1, 100)?;

@@ -65,6 +65,11 @@ impl FrameReader {
         !self.rest.is_empty() || self.skip > 0
     }
 
+    /// Bytes that are kept of a frame that is not whole.
+    pub(super) fn kept(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Whether the frame that has begun is the one that had begun before the last `read` bytes came.
     pub(super) fn is_same_frame(&self, read: usize) -> bool {
         // Had one ended meanwhile, what is kept would be of this read only.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The call path. Files in the order that data passes:
 //!
-//! `listener.rs` accepts (`guests.rs`: how many of whom) and hands to a worker; `connection.rs` cuts frames (`wire.rs`, `frame_reader.rs`); `dispatch.rs`
+//! `listener.rs` accepts (`guests.rs`: how many of whom) and hands to a worker; `connection.rs` cuts frames (`wire.rs`, `frame_reader.rs`; `half_read.rs`: what those may hold that are not whole); `dispatch.rs`
 //! is the life of a call; `recent.rs`, `router.rs`, `balancer/` and `governance/` say where it goes and for how long; `upstream/` has
 //! the connections to instances and the stream tables in which calls wait (`kept.rs`: with what); `reply.rs` answers; `write_buffer.rs` and
 //! `flush.rs` write. `worker.rs` is the thread around all of it, `clock.rs` its deadlines, `missed.rs` when it did not run. `callback.rs` is the way back for
@@ -23,6 +23,7 @@ mod flush;
 mod frame_reader;
 mod governance;
 mod guests;
+mod half_read;
 mod handover;
 mod kept;
 mod listener;

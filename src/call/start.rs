@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use super::config::Config;
 use super::error::StartError;
 use super::guests::Guests;
+use super::half_read::Totals;
 use super::handover::Frozen;
 use super::listener::{Door, Hub};
 use super::tally::TalliesView;
@@ -124,6 +125,7 @@ impl CallPath {
         let mut loads: Vec<Arc<AtomicUsize>> = (0..count).map(|_| Arc::default()).collect();
         let (inboxes, mut receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(INBOX)).unzip();
         let guests = Arc::<Guests>::default();
+        let half_read = Arc::<Totals>::default();
         let parts = |index: usize| Parts {
             index,
             config: config.clone(),
@@ -132,6 +134,7 @@ impl CallPath {
             own_listeners: own_listeners.clone(),
             load: loads[index].clone(),
             guests: guests.clone(),
+            half_read: half_read.clone(),
             drain_deadline: setup.drain_deadline,
             protocols: setup.protocols.clone(),
             begin: begin.clone(),

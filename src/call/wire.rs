@@ -3,6 +3,7 @@
 //!
 //! Not here: what the frames mean (`connection.rs` downstream, `upstream/connection.rs`).
 
+mod half;
 pub(super) mod handover;
 mod liveness;
 
@@ -21,6 +22,7 @@ pub(super) use super::close_reason::CloseReason;
 use super::config::Config;
 use super::flush::{Flusher, poll_write};
 use super::frame_reader::{FrameReader, Input, Piece};
+use super::half_read::{Half, HalfReads, Totals};
 use super::kept::Kept;
 use super::write_buffer::{BufferStore, WriteBuffer};
 use crate::metrics::call::CallShard;
@@ -33,15 +35,17 @@ pub(super) struct Io {
     pub(super) store: BufferStore,
     /// What every connection reads into.
     pub(super) read_buffer: RefCell<BytesMut>,
+    pub(super) half_reads: HalfReads,
 }
 
 impl Io {
-    pub(super) fn new(config: Arc<Config>) -> Self {
+    pub(super) fn new(config: Arc<Config>, half_read: Arc<Totals>) -> Self {
         Self {
             config: RefCell::new(config),
             flusher: Rc::default(),
             store: BufferStore::default(),
             read_buffer: RefCell::new(BytesMut::new()),
+            half_reads: HalfReads::new(half_read),
         }
     }
 
@@ -78,6 +82,8 @@ pub(super) struct Wire {
     /// Since when the frame that has begun has not grown by [`FRAME_PROGRESS`], and the bytes that had been read then.
     mid_frame_since: Cell<Option<Instant>>,
     mid_frame_bytes: Cell<u64>,
+    /// What it holds of a long frame that is not whole.
+    pub(super) half: Cell<Half>,
     last_read: Cell<Instant>,
     /// Reads since there was nothing to read.
     reads: Cell<u32>,
@@ -136,6 +142,7 @@ impl Wire {
             stalled_since: Cell::new(None),
             mid_frame_since: Cell::new(None),
             mid_frame_bytes: Cell::new(0),
+            half: Cell::default(),
             last_read: Cell::new(now),
             reads: Cell::new(0),
             probes: Cell::new(0),
@@ -169,7 +176,18 @@ impl Wire {
         if self.pauses.get() == 0
             && let Some(stream) = &mut *self.stream.borrow_mut()
         {
-            match self.frames.borrow_mut().poll_fill(cx, stream, &self.io.read_buffer) {
+            let filled = if self.half.get().bytes() > 0 && !self.may_grow() {
+                match stream.poll_read_ready(cx) {
+                    Poll::Ready(Ok(())) => {
+                        self.io.half_reads.wait(self);
+                        Poll::Pending
+                    }
+                    other => other.map_ok(|()| None),
+                }
+            } else {
+                self.frames.borrow_mut().poll_fill(cx, stream, &self.io.read_buffer)
+            };
+            match filled {
                 Poll::Pending => self.reads.set(0),
                 Poll::Ready(Ok(Some(input))) => {
                     self.reads.set(self.reads.get() + 1);
@@ -215,16 +233,20 @@ impl Wire {
     }
 
     /// Gives the rest of an input back.
-    pub(super) fn put_back(&self, input: Input) {
+    pub(super) fn put_back(self: &Rc<Self>, input: Input) {
         let read = input.read;
         let mut reader = self.frames.borrow_mut();
         reader.put_back(input, &self.io.read_buffer);
-        self.mark_progress(&reader, read);
+        let is_same = reader.is_same_frame(read);
+        self.mark_progress(&reader, is_same);
+        let kept = reader.kept();
+        drop(reader);
+        self.count_kept(kept, is_same);
     }
 
     /// A byte now and then is no progress: a frame must get somewhere.
-    fn mark_progress(&self, reader: &FrameReader, read: usize) {
-        let is_same = reader.is_same_frame(read) && self.mid_frame_since.get().is_some();
+    fn mark_progress(&self, reader: &FrameReader, is_same: bool) {
+        let is_same = is_same && self.mid_frame_since.get().is_some();
         let grown = self.bytes_in.get().saturating_sub(self.mid_frame_bytes.get());
         if !is_same || grown >= FRAME_PROGRESS {
             let since = reader.is_mid_frame().then(|| self.last_read.get());
@@ -355,6 +377,8 @@ impl Wire {
         self.close(reason);
         self.stream.take();
         self.out.borrow_mut().clear(&self.io.store);
+        self.frames.take();
+        self.io.half_reads.forget(self, self.io.config().half_read_cap.bytes());
         self.end.get().unwrap_or(reason)
     }
 
@@ -442,14 +466,19 @@ impl Wire {
     fn release_waiters(&self) {
         for waiter in self.waiters.take() {
             waiter.pauses.set(waiter.pauses.get().saturating_sub(1));
-            if waiter.mid_frame_since.get().is_some() {
-                waiter.mid_frame_since.set(Some(Instant::now()));
-            }
-            if waiter.pauses.get() == 0
-                && let Some(waker) = &*waiter.reader.borrow()
-            {
-                waker.wake_by_ref();
-            }
+            waiter.read_on(Instant::now());
+        }
+    }
+
+    /// It was not read; from now on it is, unless there is another reason not to.
+    pub(super) fn read_on(&self, now: Instant) {
+        if self.mid_frame_since.get().is_some() {
+            self.mid_frame_since.set(Some(now));
+        }
+        if self.pauses.get() == 0
+            && let Some(waker) = &*self.reader.borrow()
+        {
+            waker.wake_by_ref();
         }
     }
 }

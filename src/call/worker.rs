@@ -22,6 +22,7 @@ use super::clock::{self, Clock, TICK};
 use super::config::Config;
 use super::connection::Downstream;
 use super::guests::{Guest, Guests};
+use super::half_read::Totals;
 use super::handover::Frozen;
 use super::kept::KeptStore;
 use super::listener::Door;
@@ -45,6 +46,7 @@ pub(super) struct Parts {
     pub(super) own_listeners: Arc<ArcSwap<Vec<SocketAddr>>>,
     pub(super) load: Arc<AtomicUsize>,
     pub(super) guests: Arc<Guests>,
+    pub(super) half_read: Arc<Totals>,
     pub(super) drain_deadline: Duration,
     pub(super) protocols: Vec<Arc<dyn Protocol>>,
     /// Cancelled when connections may be read and written.
@@ -107,7 +109,7 @@ impl Worker {
         let tallies = Rc::<Tallies>::default();
         Rc::new(Self {
             index: parts.index,
-            io: Rc::new(Io::new(parts.config)),
+            io: Rc::new(Io::new(parts.config, parts.half_read)),
             router: RefCell::new(Router::new(&parts.routes, &tallies)),
             pools: Pools::default(),
             upstreams: RefCell::default(),

@@ -104,6 +104,11 @@ impl Count {
         self.add(1);
     }
 
+    /// Counts what was `before` as `now`; only from the shard's own thread.
+    pub fn change(&self, before: usize, now: usize) {
+        self.add((now as u64).wrapping_sub(before as u64));
+    }
+
     /// The number now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -202,6 +207,8 @@ pub struct CallShard {
     pub retries: Count,
     pub(super) ejections: [Count; EJECTED.len()],
     pub(super) refused: [Count; REFUSED.len()],
+    /// Bytes held of frames that are not whole.
+    pub half_read: Count,
     /// Bytes from downstream peers.
     pub bytes_in: Count,
     /// Bytes to downstream peers.
@@ -228,6 +235,7 @@ impl Default for CallShard {
             retries: Count::default(),
             ejections: Default::default(),
             refused: Default::default(),
+            half_read: Count::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             downstream_opened: Count::default(),
@@ -424,7 +432,7 @@ pub const EJECTED: [&str; 4] = ["unreachable", "nothing_sent", "lost", "silent"]
 pub const REFUSED: [&str; 5] = ["foreign", "max_connections", "ingress_share", "per_address", "busy"];
 
 /// Reasons for which connections are closed, in the order of the call path's own list.
-pub const CLOSE_REASONS: [&str; 13] = [
+pub const CLOSE_REASONS: [&str; 14] = [
     "peer_closed",
     "broken",
     "connect_failed",
@@ -433,6 +441,7 @@ pub const CLOSE_REASONS: [&str; 13] = [
     "write_stalled",
     "write_cap",
     "frame_stalled",
+    "half_read",
     "heartbeat_missed",
     "idle",
     "made_way",
@@ -462,32 +471,4 @@ pub(super) const BUCKETS: [(u64, f64); 16] = [
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_of_several_workers_are_added_up() {
-        let mut registry = Registry::default();
-        let metrics = CallMetrics::new(&mut registry);
-        for _worker in 0..2 {
-            let shard = metrics.shard(Side::Egress, "dubbo");
-            shard.call_started();
-            shard.call_ended(CallEnd::Ok, Duration::from_micros(300));
-            shard.local_reply("no_route");
-            let guard = shard.downstream();
-            drop(guard);
-        }
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        for line in [
-            r#"remora_calls_total{side="egress",protocol="dubbo",outcome="ok"} 2"#,
-            r#"remora_local_replies_total{side="egress",protocol="dubbo",reason="no_route"} 2"#,
-            r#"remora_call_duration_seconds_count{side="egress",protocol="dubbo"} 2"#,
-            r#"remora_call_duration_seconds_bucket{le="0.0005",side="egress",protocol="dubbo"} 2"#,
-            r#"remora_call_duration_seconds_bucket{le="+Inf",side="egress",protocol="dubbo"} 2"#,
-            r#"remora_downstream_connections{side="egress",protocol="dubbo"} 0"#,
-        ] {
-            assert!(text.contains(line), "{line} is not in\n{text}");
-        }
-    }
-}
+mod tests;

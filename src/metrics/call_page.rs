@@ -84,6 +84,9 @@ impl Collector for Shards {
             "Open connections that we opened",
             CallShard::upstream_connections,
         )?;
+        page.gauge(names::HALF_READ, "Bytes held of frames that are read in part", |s| {
+            s.half_read.get()
+        })?;
         page.durations()
     }
 }

@@ -24,6 +24,8 @@ pub const BYTES_OUT: &str = "remora_bytes_out";
 pub const DOWNSTREAM_CONNECTIONS: &str = "remora_downstream_connections";
 /// Open connections that we opened. Labels: side, protocol.
 pub const UPSTREAM_CONNECTIONS: &str = "remora_upstream_connections";
+/// Bytes held of frames that are read in part, of each its beginning of more than 8 KiB. Labels: side, protocol.
+pub const HALF_READ: &str = "remora_half_read_bytes";
 /// Connections closed. Labels: side, protocol, reason.
 pub const CONNECTIONS_CLOSED: &str = "remora_connections_closed";
 /// Connections closed at accept. Labels: side, protocol, reason (`foreign`: another host at an egress, `max_connections`,

@@ -10,6 +10,7 @@ mod crowds;
 mod doubt;
 mod drain;
 mod failures;
+mod half_read;
 mod handover;
 mod leaving;
 mod liveness;

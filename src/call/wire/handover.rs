@@ -51,6 +51,7 @@ impl Wire {
         };
         let out = self.out.borrow();
         let (rest, skip) = self.frames.take().into_rest();
+        self.io.half_reads.forget(self, self.io.config().half_read_cap.bytes());
         Some(FrozenWire {
             text: WireText {
                 skip,
@@ -98,6 +99,8 @@ impl Wire {
 
     /// Begins to write what was left.
     pub(in crate::call) fn resume(self: &Rc<Self>) {
+        let kept = self.frames.borrow().kept();
+        self.count_kept(kept, false);
         self.slow_down();
         self.list();
     }

@@ -12,7 +12,7 @@ use super::{CloseReason, Wire};
 impl Wire {
     /// Whether it is not read for now.
     pub(in crate::call) fn is_paused(&self) -> bool {
-        self.pauses.get() > 0
+        self.pauses.get() > 0 || self.half.get().waits()
     }
 
     /// Whether something is still being written, with progress within `limit`.
@@ -28,7 +28,7 @@ impl Wire {
         let since_probe = now.saturating_duration_since(self.probed_at.get());
         let probes = self.probes.get();
         // While we do not read, silence is not the peer's fault.
-        let is_fine = self.pauses.get() > 0
+        let is_fine = self.is_paused()
             || silence < config.heartbeat_interval.0
             || (probes > 0 && since_probe < config.heartbeat_timeout.0);
         if is_fine {
@@ -50,7 +50,7 @@ impl Wire {
         };
         if older(self.stalled_since.get(), self.io.config().write_stall.0) {
             self.close(CloseReason::WriteStalled);
-        } else if self.pauses.get() == 0 && older(self.mid_frame_since.get(), self.io.config().frame_stall.0) {
+        } else if !self.is_paused() && older(self.mid_frame_since.get(), self.io.config().frame_stall.0) {
             self.close(CloseReason::FrameStalled);
         }
     }
