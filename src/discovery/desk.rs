@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use remora_naming::metadata as document;
 use remora_registry::{
-    BoxFuture, Client, Discovery, Instance, LeaseId, LeaseInfo, Outward, PublishError, Registry, RegistryState, Seat,
-    Snapshot, Target, UnappliedRule,
+    BoxFuture, Client, Discovery, InRegistry, Instance, LeaseId, LeaseInfo, Outward, PublishError, Registry,
+    RegistryState, Seat, Snapshot, Target, UnappliedRule,
 };
 use tokio::sync::watch;
 
@@ -177,8 +177,8 @@ impl Discovery for Desk {
         self.catalog.policy_number()
     }
 
-    fn stands(&self, lease: LeaseId, target: &Target, instance: &Instance, is_taken: bool) {
-        self.catalog.stands(lease, target, instance, is_taken);
+    fn stands(&self, lease: LeaseId, target: &Target, instance: &Instance, standing: InRegistry) {
+        self.catalog.stands(lease, target, instance, standing);
     }
 
     fn takes_lists(&self) -> bool {

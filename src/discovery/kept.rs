@@ -58,7 +58,7 @@ struct Place {
 
 struct Entry {
     /// Those who want something here; the last one gets it.
-    wishes: Vec<(u64, Arc<Instance>)>,
+    wishes: Vec<Wish>,
     /// It leads to an ingress of ours.
     leads_here: bool,
     /// What goes once this stands. Never dropped under the lock.
@@ -68,6 +68,14 @@ struct Entry {
     since: SystemTime,
     /// The last failure, while it lasts.
     error: Option<Arc<str>>,
+}
+
+/// What one holder wants at a place.
+struct Wish {
+    holder: u64,
+    instance: Arc<Instance>,
+    /// It has a successor elsewhere.
+    is_former: bool,
 }
 
 /// How far a kept publication is.
@@ -131,13 +139,17 @@ impl Hold {
     /// this one, whichever is first.
     pub(super) fn succeed(&self, former: Self) {
         let mut table = self.kept.table();
-        let entry = table.places.get_mut(&self.place);
-        match entry.filter(|entry| entry.state == KeptState::Waiting && former.place != self.place) {
-            Some(entry) => entry.former.push(former),
-            None => {
-                drop(table);
-                drop(former);
-            }
+        let entry = table.places.get(&self.place);
+        if former.place == self.place || entry.is_none_or(|entry| entry.state != KeptState::Waiting) {
+            drop(table);
+            return drop(former);
+        }
+        let wishes = table.places.get_mut(&former.place).map(|entry| &mut entry.wishes);
+        for wish in wishes.into_iter().flatten() {
+            wish.is_former |= wish.holder == former.holder;
+        }
+        if let Some(entry) = table.places.get_mut(&self.place) {
+            entry.former.push(former);
         }
     }
 }
@@ -197,7 +209,11 @@ impl Kept {
                 .entry(place.clone())
                 .or_insert_with(|| self.start(place.clone()));
             entry.leads_here = shown.app_port().is_some();
-            entry.wishes.push((holder, Arc::new(shown)));
+            entry.wishes.push(Wish {
+                holder,
+                instance: Arc::new(shown),
+                is_former: false,
+            });
             entry.tell();
             self.count(&table);
         }
@@ -213,7 +229,7 @@ impl Kept {
         let mut table = self.table();
         let mut former = Vec::new();
         if let Some(entry) = table.places.get_mut(place) {
-            entry.wishes.retain(|(other, _)| *other != holder);
+            entry.wishes.retain(|wish| wish.holder != holder);
             if entry.wishes.is_empty() {
                 former = std::mem::take(&mut entry.former);
             }
@@ -227,6 +243,14 @@ impl Kept {
     /// How much leads to an ingress of ours, what is still to be withdrawn included.
     pub(super) fn leading(&self) -> usize {
         self.table().places.values().filter(|entry| entry.leads_here).count()
+    }
+
+    /// How much stands, or may stand, that nobody wants any more: it is being withdrawn, or waits until everybody has heard of
+    /// its successor.
+    pub(super) fn passing(&self) -> usize {
+        let table = self.table();
+        let is_passing = |entry: &&Entry| entry.wishes.iter().all(|wish| wish.is_former);
+        table.places.values().filter(is_passing).count()
     }
 
     /// Withdraws everything, and returns when that is done, the registry is away, or `limit` has passed, with how many were
@@ -271,8 +295,8 @@ impl Kept {
         let mut table = self.table();
         table.is_closing = true;
         let wanted = table.places.iter().filter_map(|(place, entry)| {
-            let (_, instance) = entry.wishes.last()?;
-            Some((place.target.clone(), Arc::clone(instance)))
+            let wish = entry.wishes.last()?;
+            Some((place.target.clone(), Arc::clone(&wish.instance)))
         });
         wanted.collect()
     }
@@ -323,7 +347,7 @@ impl Kept {
 
 impl Entry {
     fn tell(&mut self) {
-        let wanted = self.wishes.last().map(|(_, instance)| Arc::clone(instance));
+        let wanted = self.wishes.last().map(|wish| Arc::clone(&wish.instance));
         self.wanted.send_if_modified(|last| {
             let is_news = *last != wanted;
             *last = wanted;

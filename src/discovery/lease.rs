@@ -41,12 +41,19 @@ pub(super) struct Publication {
     pub(super) decision: Decision,
     /// Whether our ingress stands in the registry: after a change of the decision not yet, or still.
     pub(super) leads_here: bool,
+    /// What stands there stands alone: the form that it had before is gone.
+    pub(super) is_alone: bool,
 }
 
 impl Publication {
     /// Remora keeps it, and withdrew it for good.
     pub(super) fn is_withdrawn(&self) -> bool {
         self.hold.as_ref().is_some_and(|hold| hold.state().is_none())
+    }
+
+    /// What was decided stands in the registry, and nothing beside it.
+    pub(super) fn stands_as_decided(&self) -> bool {
+        self.is_alone && self.leads_here == self.decision.taken
     }
 
     /// What became of it.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use remora_registry::{Instance, LeaseId, Outward, PublishError, Target, Why};
+use remora_registry::{InRegistry, Instance, LeaseId, Outward, PublishError, Target, Why};
 use tracing::info;
 
 use super::catalog::{Catalog, lock};
@@ -95,7 +95,7 @@ impl Catalog {
         link.inherited
             .hand_over(target, &shown, outward.app_port, &hosts, &hold);
         self.record(lease, target, instance, &outward, decision, Some(hold));
-        self.stands(lease, target, instance, outcome == "taken_over");
+        self.stands(lease, target, instance, InRegistry::alone(outcome == "taken_over"));
         Ok((outward, outcome))
     }
 
@@ -231,6 +231,7 @@ impl Catalog {
             .publications
             .get(&place)
             .map_or(decision.taken, |former| former.leads_here);
+        let is_alone = held.publications.get(&place).is_none_or(|former| former.is_alone);
         let mut former = held.publications.remove(&place);
         if let (Some(hold), Some(former)) = (&hold, former.as_mut().and_then(|former| former.hold.take())) {
             hold.succeed(former);
@@ -246,6 +247,7 @@ impl Catalog {
                 key: instance.key.clone(),
                 decision,
                 leads_here,
+                is_alone,
             },
         );
         if former.is_none() {

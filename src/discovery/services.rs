@@ -227,7 +227,7 @@ fn published(held: &Held, publication: &Publication) -> ServicePublishedView {
         own,
         decision: why.label().to_owned(),
         why: why.to_string(),
-        is_settled: is_withdrawn || publication.leads_here == publication.decision.taken,
+        is_settled: is_withdrawn || publication.stands_as_decided(),
     }
 }
 

@@ -92,6 +92,27 @@ pub struct Outward {
     pub app_port: u16,
 }
 
+/// What of a publication stands in the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InRegistry {
+    /// The application's own address.
+    Own,
+    /// Its ingress.
+    Ingress,
+    /// Both for a while, so that nobody finds none.
+    Both,
+}
+
+impl InRegistry {
+    /// One of them, alone.
+    pub fn alone(is_taken: bool) -> Self {
+        match is_taken {
+            true => Self::Ingress,
+            false => Self::Own,
+        }
+    }
+}
+
 /// The proxy's discovery as facades see it. Implemented by the proxy; calls return at once unless they say otherwise.
 pub trait Discovery: Send + Sync + 'static {
     /// A new application arrived.
@@ -125,10 +146,10 @@ pub trait Discovery: Send + Sync + 'static {
         watch::Sender::new(0).subscribe()
     }
 
-    /// What stands in the registry for `instance` now: its ingress (`is_taken`), or the application's own address. A facade
-    /// says so after it brought there what [`publish`](Self::publish) answered anew.
-    fn stands(&self, lease: LeaseId, target: &Target, instance: &Instance, is_taken: bool) {
-        let _ = (lease, target, instance, is_taken);
+    /// What stands in the registry for `instance` now. A facade says so after it brought there what
+    /// [`publish`](Self::publish) answered anew.
+    fn stands(&self, lease: LeaseId, target: &Target, instance: &Instance, standing: InRegistry) {
+        let _ = (lease, target, instance, standing);
     }
 
     /// Whether the takeover policy leaves a whole list as it stands in the registry for this application. A facade that can

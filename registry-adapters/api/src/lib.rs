@@ -28,7 +28,7 @@ mod why;
 use std::future::Future;
 use std::pin::Pin;
 
-pub use discovery::{Client, Discovery, Facade, Lease, LeaseId, LeaseInfo, Outward};
+pub use discovery::{Client, Discovery, Facade, InRegistry, Lease, LeaseId, LeaseInfo, Outward};
 pub use error::{FacadeError, PublishError, RegistryError};
 pub use farewell::{Farewell, Seat};
 pub use instance::{Instance, Params, ServiceKey};

@@ -69,7 +69,7 @@ async fn a_node_goes_a_while_after_its_successor_came() {
     app.exists(&own(), true).await.unwrap();
     script.leave(true);
     stand(&mut direct, &[12200, 12201]).await;
-    let given_back = "stands 12200 false".to_owned();
+    let given_back = "stands 12200 Own".to_owned();
     assert!(!script.log().contains(&given_back), "the ingress stands still");
     stand(&mut direct, &[12200]).await;
     script.hears(&given_back).await;

@@ -146,7 +146,7 @@ async fn everything_goes_back_and_forward_again_and_again() {
     app.delete(&own()).await.unwrap();
     assert!(direct.children(DIR, false).await.unwrap().is_empty());
     script.leave(true);
-    script.hears("stands 20880 false").await;
+    script.hears("stands 20880 Own").await;
     assert!(
         direct.children(DIR, false).await.unwrap().is_empty(),
         "what was taken back stays so"

@@ -188,7 +188,7 @@ impl Keeper {
         let mut former = Vec::new();
         let mut table = self.kept.table();
         if let Some(entry) = table.places.get_mut(&self.place)
-            && entry.wishes.last().is_some_and(|(_, wanted)| wanted == instance)
+            && entry.wishes.last().is_some_and(|wish| wish.instance == *instance)
         {
             if state == KeptState::Published {
                 former = std::mem::take(&mut entry.former);

@@ -400,8 +400,10 @@ async fn what_moves_to_another_place_stands_there_before_the_former_one_goes() {
     ledger.come_up();
     settle().await;
     assert_eq!(ledger.asked(), ["publish 3"], "consumers are to see both");
+    assert_eq!(kept.passing(), 1, "the one that nobody wants any more");
     later().await;
     assert_eq!(ledger.asked(), ["withdraw 2"]);
+    assert_eq!(kept.passing(), 0);
     drop(back);
     settle().await;
     assert!(ledger.standing().is_empty() && kept.rows().is_empty());
@@ -442,6 +444,7 @@ async fn what_ends_on_its_way_to_another_place_leaves_nothing() {
     assert!(ledger.standing().is_empty() && kept.rows().is_empty());
     let again = hold(&kept, "1");
     settle().await;
+    assert_eq!(kept.passing(), 0, "it is wanted");
     ledger.fails_with([refused()]);
     let there = hold_at(&kept, 20880, "2");
     there.succeed(again);

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use remora_naming::sofa;
-use remora_registry::{Instance, LeaseId, Outward, ServiceKey, Snapshot, Target, Why};
+use remora_registry::{InRegistry, Instance, LeaseId, Outward, ServiceKey, Snapshot, Target, Why};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -283,8 +283,14 @@ impl Catalog {
         }
     }
 
-    /// The registry has what was decided last for a publication, or still has (`is_taken`) what was decided before.
-    pub(in crate::discovery) fn stands(&self, lease: LeaseId, target: &Target, instance: &Instance, is_taken: bool) {
+    /// What the registry has of a publication, whatever was decided last.
+    pub(in crate::discovery) fn stands(
+        &self,
+        lease: LeaseId,
+        target: &Target,
+        instance: &Instance,
+        standing: InRegistry,
+    ) {
         let mut state = self.state();
         let key = (target.clone(), Arc::clone(&instance.id));
         let publication = state
@@ -292,7 +298,8 @@ impl Catalog {
             .get_mut(lease)
             .and_then(|held| held.publications.get_mut(&key));
         if let Some(publication) = publication {
-            publication.leads_here = is_taken;
+            publication.leads_here = standing != InRegistry::Own;
+            publication.is_alone = standing != InRegistry::Both;
         }
     }
 }

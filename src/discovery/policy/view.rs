@@ -32,6 +32,9 @@ pub struct PolicyView {
     pub leads_here: usize,
     /// Publications that are not yet what was decided.
     pub unsettled: usize,
+    /// Entries that Remora keeps in a registry and nobody wants any more: still to be withdrawn, or beside their successors
+    /// until consumers have heard of those.
+    pub passing: usize,
     /// Nothing is to be taken over at all.
     pub is_off: bool,
     /// Applications that have their registry here, by name as far as it is known.
@@ -93,6 +96,7 @@ impl Catalog {
                 .collect(),
             leads_here: leading(&state),
             unsettled: unsettled(&state),
+            passing: state.links.iter().map(|link| link.kept.passing()).sum(),
             is_off: policy.mode == Mode::Observe || policy.rolled_back,
             applications: applications.into_iter().map(str::to_owned).collect(),
             configured: configured.map(|(_, held)| held.publications.len()).sum(),
@@ -182,7 +186,7 @@ fn unsettled(state: &State) -> usize {
     publications
         .filter(|known| match &known.hold {
             Some(hold) => !hold.is_settled(),
-            None => known.leads_here != known.decision.taken,
+            None => !known.stands_as_decided(),
         })
         .count()
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The takeover policy at the catalog: what follows from a change.
 
-use remora_registry::{PublishError, Why};
+use remora_registry::{InRegistry, PublishError, Why};
 
 use super::*;
 use crate::discovery::policy::{Config, Mode, SideCount};
@@ -116,7 +116,14 @@ async fn what_is_left_is_counted_and_has_its_ingress_already() {
         1,
         "the facade has not said that it stands"
     );
-    house.desk.stands(lease.id(), &echo(), &own(), true);
+    house.desk.stands(lease.id(), &echo(), &own(), InRegistry::Both);
+    let view = house.catalog.policy_view();
+    assert_eq!(
+        (view.leads_here, view.unsettled),
+        (1, 1),
+        "its own address stands beside it"
+    );
+    house.desk.stands(lease.id(), &echo(), &own(), InRegistry::Ingress);
     let view = house.catalog.policy_view();
     assert_eq!((view.leads_here, view.unsettled), (1, 0));
 }

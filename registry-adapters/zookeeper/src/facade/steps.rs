@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use remora_naming::{application, dubbo_url};
-use remora_registry::{Discovery, Instance, Target};
+use remora_registry::{Discovery, InRegistry, Instance, Target};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -396,9 +396,7 @@ impl Door {
         );
         match step.way {
             Way::Add => {
-                if step.next.is_taken {
-                    self.leads_here(&step.next, true);
-                }
+                self.stands(&step.next, InRegistry::Both);
                 self.goes_later(was.clone(), step.app_path.clone());
             }
             _ => self.leads_here(&step.next, step.next.is_taken),
@@ -473,11 +471,15 @@ impl Door {
         }
     }
 
-    /// Tells discovery what stands.
+    /// Tells discovery what stands, alone.
     pub(super) fn leads_here(&self, own: &Own, is_taken: bool) {
+        self.stands(own, InRegistry::alone(is_taken));
+    }
+
+    fn stands(&self, own: &Own, standing: InRegistry) {
         let (lease, discovery) = (self.lease(), self.discovery());
         for instance in std::iter::once(&own.instance).chain(&own.also) {
-            discovery.stands(lease, &own.target, instance, is_taken);
+            discovery.stands(lease, &own.target, instance, standing);
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use remora_naming::{application, dubbo_url, sofa};
 use remora_registry::{
-    BoxFuture, Client as Library, Discovery, Facade, Farewell, Instance, LeaseId, LeaseInfo, Outward, Params,
-    PublishError, RegistryState, Seat, Snapshot, Source, Target, UnappliedRule, Why,
+    BoxFuture, Client as Library, Discovery, Facade, Farewell, InRegistry, Instance, LeaseId, LeaseInfo, Outward,
+    Params, PublishError, RegistryState, Seat, Snapshot, Source, Target, UnappliedRule, Why,
 };
 use remora_zookeeper::backend::{Backend, BackendError, Duplex, Embedded};
 use remora_zookeeper::embedded::{Options, Server};
@@ -148,8 +148,8 @@ impl Discovery for Script {
         self.policy.subscribe()
     }
 
-    fn stands(&self, _: LeaseId, _: &Target, instance: &Instance, is_taken: bool) {
-        self.note(format!("stands {} {is_taken}", instance.port));
+    fn stands(&self, _: LeaseId, _: &Target, instance: &Instance, standing: InRegistry) {
+        self.note(format!("stands {} {standing:?}", instance.port));
     }
 
     fn leaves(&self, _: LeaseId, _: &Snapshot) -> bool {
