@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use site::{PATIENCE, Site, remora, text, until};
 
 /// Every command that asks, with a limit of a second where it has one.
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 10] = [
     &["wait", "--timeout", "1s"],
     &["wait", "--gone", "--timeout", "1s"],
     &["status", "--timeout", "1s"],
     &["topology", "--timeout", "1s"],
     &["withdraw", "--timeout", "1s"],
+    &["reload", "--timeout", "1s"],
+    &["rollback", "--timeout", "1s"],
     &["rollback", "--wait", "--timeout", "1s"],
     &["rollback", "--forward", "--wait", "--timeout", "1s"],
     &["stop", "--timeout", "1s"],
@@ -193,4 +195,39 @@ fn a_withdrawal_outlives_the_command_and_a_stop_behind_it_leaves_consumers_their
     assert!(running.end().success());
     let took = begin.elapsed();
     assert!(took >= PAUSE && took < PATIENCE / 2, "served on for {took:?}");
+}
+
+#[test]
+fn a_stop_tells_what_a_registry_that_hangs_keeps() {
+    let site = Site::new();
+    let [registry] = site::free_ports();
+    let listen = registry.to_string();
+    let dir = site.dir.path().join("registry");
+    let child = remora(&["registry", "--listen", &listen, "--data-dir"])
+        .arg(&dir)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let hanging = site::Running(child);
+    until("the registry listens", || TcpStream::connect(registry).is_ok());
+    site.write(&format!(
+        "registry: zookeeper://{registry}\npublish: [ {{ protocol: dubbo, service: a.A, address: '127.0.0.1:20880' }} ]\n\
+         advertise: 127.0.0.1\n"
+    ));
+    let mut running = site.run();
+    assert!(site.ask("wait").status.success());
+    until("it is published", || {
+        site.status().to_string().contains("\"published\"")
+    });
+    hanging.signal("-STOP");
+    let (output, said) = ask(&["stop"], site.admin);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("waiting for the registries to take out what leads here"),
+        "{said}"
+    );
+    assert!(said.contains("warning: 1 entry still leads here"), "{said}");
+    assert!(said.starts_with("stopped\n"), "{said}");
+    assert!(running.end().success());
 }

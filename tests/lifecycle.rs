@@ -174,7 +174,7 @@ fn withdraw_takes_publications_back_and_serves_on() {
     let left = site.ask("withdraw");
     assert!(left.status.success());
     assert!(
-        text(&left).contains("1 entries withdrawn, 0 calls in flight"),
+        text(&left).contains("1 entry withdrawn, 0 calls in flight"),
         "{}",
         text(&left)
     );

@@ -66,7 +66,7 @@ fn what_was_given_back_stays_so_over_a_restart_until_it_is_taken_over_again() {
     assert!(said.contains("provider rolled_back: 1"), "{said}");
     // It has no session but Remora's, and no registry address that could be changed.
     let last = "nobody calls through here any more; before Remora may be taken away:\n  \
-                `publish` in the configuration: 1 entries in the registry end with Remora\n";
+                `publish` in the configuration: 1 entry in the registry ends with Remora\n";
     assert!(said.ends_with(last), "{said}");
     let view = takeover(&site);
     assert_eq!(
@@ -87,8 +87,16 @@ fn what_was_given_back_stays_so_over_a_restart_until_it_is_taken_over_again() {
     assert!(view["rolled_back_since"].is_u64(), "asking twice is no error: {view}");
 
     let forward = rollback(&site, &["--forward", "--wait", "--timeout", "20s"]);
-    assert_eq!(forward.status.code(), Some(0), "{}", text(&forward));
-    until("it leads here again", || takeover(&site)["leads_here"] == 1);
+    let said = text(&forward);
+    assert_eq!(forward.status.code(), Some(0), "{said}");
+    assert!(said.ends_with("1 publication leads here\n"), "{said}");
+    let view = takeover(&site);
+    let (leads_here, passing) = (&view["leads_here"], &view["passing"]);
+    assert_eq!(
+        (leads_here, passing),
+        (&1.into(), &0.into()),
+        "it stands, and alone: {view}"
+    );
     assert_eq!(site.status()["readiness"]["notes"].as_array().unwrap().len(), 0);
 }
 
@@ -119,6 +127,59 @@ fn a_policy_is_taken_over_by_a_reload_and_one_that_names_nothing_is_told_of() {
     let said = text(&rollback(&site, &[]));
     let warning = "takeover.allow names {service: a.Nowhere}: nothing of the kind is published or followed here";
     assert!(said.contains(warning), "{said}");
+}
+
+#[test]
+fn who_has_no_time_is_told_the_reasons_of_what_he_asked_for() {
+    let site = Site::new();
+    site.write(PROVIDER);
+    let _running = started(&site);
+    until("it is taken over", || takeover(&site)["leads_here"] == 1);
+    let back = rollback(&site, &["--wait", "--timeout", "0s"]);
+    let said = text(&back);
+    assert_eq!(back.status.code(), Some(3), "{said}");
+    assert!(said.contains("not over yet:\n  1 publication leads here\n"), "{said}");
+    let forward = rollback(&site, &["--forward", "--wait", "--timeout", "0s", "--json"]);
+    let view: Value = serde_json::from_slice(&forward.stdout).unwrap();
+    assert_eq!(
+        (&view["asked_for"], &view["done"]),
+        (&"forward".into(), &false.into()),
+        "{view}"
+    );
+    let reasons = view["waits_for"].to_string();
+    assert!(reasons.contains("in the registry"), "{reasons}");
+    assert!(!reasons.contains("remora rollback gives everything back"), "{reasons}");
+    assert_eq!(forward.status.code(), Some(3));
+}
+
+#[test]
+fn what_was_withdrawn_is_told_of_at_once() {
+    let site = Site::new();
+    site.write(&format!(
+        "{PROVIDER}follow: [ {{ protocol: dubbo, service: a.B, group: blue }} ]\n"
+    ));
+    let _running = started(&site);
+    until("it is taken over", || takeover(&site)["leads_here"] == 1);
+    assert!(site.ask("withdraw").status.success());
+    let forward = rollback(&site, &["--forward", "--wait"]);
+    let said = text(&forward);
+    assert_eq!(forward.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("/forward refused: what is published here was withdrawn"),
+        "{said}"
+    );
+    assert!(
+        said.trim_end().ends_with("start it again: then it is taken over"),
+        "{said}"
+    );
+    let back = rollback(&site, &["--wait", "--timeout", "20s"]);
+    let said = text(&back);
+    assert_eq!(back.status.code(), Some(0), "{said}");
+    assert!(said.contains("consumer rolled_back: 1"), "{said}");
+    assert!(
+        said.contains("withdrawn before (remora withdraw): only lists change"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -23,6 +23,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(100);
 /// Of the words of a foreign program.
 const MAX_SAID: usize = 100;
+/// Of a Remora's.
+const MAX_REASON: usize = 400;
 /// What Remora calls itself in its answers.
 pub(super) const NAME: &str = "remora";
 
@@ -214,14 +216,15 @@ impl Client {
 
     /// The error for an answer that is not the wanted one.
     pub fn unwanted(&self, path: &str, answer: &Answer) -> ClientError {
-        let said = said(&answer.body);
         if answer.is_remora && !answer.status.is_success() {
+            let said = said(&answer.body, MAX_REASON);
             let words = said.strip_prefix(&format!("{path}: ")).unwrap_or(&said);
             return ClientError::Refused {
                 path: path.to_owned(),
                 said: words.to_owned(),
             };
         }
+        let said = said(&answer.body, MAX_SAID);
         let what = match said.is_empty() {
             true => answer.status.to_string(),
             false => format!("{} and `{said}`", answer.status),
@@ -290,7 +293,7 @@ fn is_remora(headers: &HeaderMap) -> bool {
 }
 
 /// The first line of a body that has words, cut; nothing of a web page.
-fn said(body: &[u8]) -> String {
+fn said(body: &[u8], max: usize) -> String {
     let text = String::from_utf8_lossy(body.get(..1024).unwrap_or(body)).into_owned();
     let line = text
         .lines()
@@ -301,5 +304,5 @@ fn said(body: &[u8]) -> String {
         return String::new();
     }
     let clean = line.chars().map(|c| if c.is_control() { ' ' } else { c });
-    clean.take(MAX_SAID).collect()
+    clean.take(max).collect()
 }

@@ -18,7 +18,7 @@ use crate::config::Address;
 
 pub use client::{Answer, Client, ClientError};
 pub use server::Admin;
-pub use takeover::{DecisionsView, RuleUseView, TakeoverView};
+pub use takeover::{DecisionsView, RollBackError, RuleUseView, TakeoverView};
 pub use topology::{ApplicationView, CalleeView, CallerView, Filter, FilterError, InView, OutView, TopologyView};
 pub use views::{
     CallsView, CatalogView, ConnectionView, ConnectionsView, InstanceView, LeftView, ListenerView, RegistryView,

@@ -29,7 +29,7 @@ use tracing::debug;
 
 use super::client::NAME;
 use super::guard::{Ends, Guard};
-use super::{AdminError, Filter, ReloadOutcome, UpgradeView, Views};
+use super::{AdminError, Filter, ReloadOutcome, RollBackError, UpgradeView, Views};
 use crate::lifecycle::StopKind;
 
 /// Health checks, scrapes and a few people; beyond that silent connections make way, and new ones wait for the others.
@@ -233,7 +233,10 @@ pub(super) async fn answer(
         "/takeover" => json(StatusCode::OK, &(views.takeover)().await),
         "/rollback" | "/forward" => match (views.roll_back)(path == "/rollback") {
             Ok(_) => json(StatusCode::OK, &(views.takeover)().await),
-            Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why + "\n"),
+            Err(error @ RollBackError::Withdrawn) => text(StatusCode::CONFLICT, format!("{error}\n")),
+            Err(error @ RollBackError::NotWritten { .. }) => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+            }
         },
         "/withdraw" => match to_its_end((views.withdraw)()).await {
             Some(left) => json(StatusCode::OK, &left),
@@ -241,7 +244,16 @@ pub(super) async fn answer(
         },
         "/drain" => {
             views.stop.ask(StopKind::ForGood);
-            text(StatusCode::ACCEPTED, "draining\n".to_owned())
+            let told = async {
+                match query {
+                    "wait" => (views.withdrawn)().await,
+                    _ => None,
+                }
+            };
+            match tokio::time::timeout(TOLD_WITHIN, told).await {
+                Ok(Some(left)) => json(StatusCode::ACCEPTED, &left),
+                Ok(None) | Err(_) => text(StatusCode::ACCEPTED, "draining\n".to_owned()),
+            }
         }
         _ => text(
             StatusCode::OK,
@@ -327,6 +339,8 @@ fn typed(status: StatusCode, content_type: &'static str, body: String) -> Respon
     answer
 }
 
+/// Longer than withdrawals have in a stop.
+const TOLD_WITHIN: Duration = Duration::from_secs(8);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PAGES: &str = "GET /livez /readyz /metrics /catalog /services /connections /topology /takeover /config, \
     POST /drain /reload /withdraw /rollback /forward";

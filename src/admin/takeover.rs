@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::views::counted;
+
 /// `/takeover`, and the answer to `POST /rollback` and `POST /forward`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakeoverView {
@@ -24,6 +26,12 @@ pub struct TakeoverView {
     pub leads_here: u64,
     /// Publications that are not yet what was decided.
     pub unsettled: u64,
+    /// Entries of before that still stand in a registry, beside what was decided or to be withdrawn.
+    #[serde(default)]
+    pub passing: u64,
+    /// What is published here was withdrawn for good (`POST /withdraw`).
+    #[serde(default)]
+    pub withdrawn: bool,
     /// Connections of consumers here, at the egress.
     pub egress_connections: u64,
     /// Connections of consumers elsewhere, at the ingress.
@@ -32,8 +40,11 @@ pub struct TakeoverView {
     pub in_flight: u64,
     /// Nothing leads here, and nobody calls through here: no call notices if Remora goes.
     pub out_of_the_way: bool,
-    /// What it still waits for.
+    /// What a rollback still waits for.
     pub waits_for: Vec<String>,
+    /// What a rollback that is taken back still waits for: nothing once everything stands as decided, and alone.
+    #[serde(default)]
+    pub forward_waits_for: Vec<String>,
     /// Applications that have their registry's address here. They lose the registry with Remora, and what they publish with
     /// their session: first they are to be started with the registry's own address.
     pub applications: Vec<String>,
@@ -42,6 +53,33 @@ pub struct TakeoverView {
     pub configured: u64,
     /// Out of the way, and nothing in a registry ends with Remora: it may be taken away.
     pub may_be_removed: bool,
+}
+
+/// Why nothing is rolled back, or taken over again.
+#[derive(Debug, thiserror::Error)]
+pub enum RollBackError {
+    /// It was withdrawn for good.
+    #[error(
+        "what is published here was withdrawn (remora withdraw) and stays so while this Remora runs; end it with remora stop and \
+         start it again: then it is taken over"
+    )]
+    Withdrawn,
+    /// It would not hold over a restart.
+    #[error("not written down, so nothing changes: {cause}")]
+    NotWritten {
+        /// Why.
+        cause: String,
+    },
+}
+
+impl RollBackError {
+    /// Short and fixed.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Withdrawn => "withdrawn",
+            Self::NotWritten { .. } => "not_written",
+        }
+    }
 }
 
 /// One entry of a list of the policy.
@@ -73,10 +111,12 @@ impl TakeoverView {
             lines.push(format!("start these with the registry's own address: {names}"));
         }
         if self.configured > 0 {
-            let number = self.configured;
-            lines.push(format!(
-                "`publish` in the configuration: {number} entries in the registry end with Remora"
-            ));
+            let entries = counted(
+                self.configured,
+                "entry in the registry ends",
+                "entries in the registry end",
+            );
+            lines.push(format!("`publish` in the configuration: {entries} with Remora"));
         }
         lines
     }

@@ -57,9 +57,12 @@ fn views(stop: &Stop) -> Views {
             })
         }),
         takeover: Box::new(|| Box::pin(async { TakeoverView::default() })),
+        withdrawn: Box::new(|| Box::pin(async { None })),
         roll_back: Box::new(|is_rolled_back| match is_rolled_back {
             true => Ok(true),
-            false => Err("the disk is full".to_owned()),
+            false => Err(RollBackError::NotWritten {
+                cause: "the disk is full".to_owned(),
+            }),
         }),
         stop: stop.clone(),
         upgrade: None,
@@ -259,7 +262,10 @@ async fn a_refused_reload_is_no_success_and_says_why() {
     let Answer { status, body, .. } = client.ask(Method::POST, "/forward").await.unwrap();
     assert_eq!(
         (status, &*body),
-        (StatusCode::INTERNAL_SERVER_ERROR, &b"the disk is full\n"[..])
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &b"not written down, so nothing changes: the disk is full\n"[..]
+        )
     );
     let Answer { status, body, .. } = client.ask(Method::POST, "/withdraw").await.unwrap();
     assert_eq!(status, StatusCode::OK);

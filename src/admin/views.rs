@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use remora_registry::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::takeover::TakeoverView;
+use super::takeover::{RollBackError, TakeoverView};
 use super::topology::{Filter, TopologyView};
 use crate::lifecycle::{Readiness, Stop};
 use crate::views::{LeaseView, ListView, OddView, RuleView, ServicesView, WithdrawalView};
@@ -37,10 +37,12 @@ pub struct Views {
     pub reload: Verb<ReloadView>,
     /// `POST /withdraw`: takes all that leads here out of the registries, and goes on serving.
     pub withdraw: Verb<LeftView>,
+    /// `POST /drain?wait`: what came of the withdrawals of the stop that was asked for; `None` if it will not be known.
+    pub withdrawn: Verb<Option<LeftView>>,
     /// `/takeover`: what is taken over.
     pub takeover: Verb<TakeoverView>,
     /// `POST /rollback` (`true`) and `POST /forward`. The error is why nothing changed.
-    pub roll_back: Box<dyn Fn(bool) -> Result<bool, String> + Send + Sync>,
+    pub roll_back: Box<dyn Fn(bool) -> Result<bool, RollBackError> + Send + Sync>,
     /// Asked by `POST /drain`.
     pub stop: Stop,
     /// `/upgrade`: the socket where an upgrade is asked for.
@@ -233,6 +235,9 @@ pub struct ConnectionView {
     pub age_ms: u64,
     /// Since the other end was last heard, in ms.
     pub silent_ms: u64,
+    /// Downstream: since its last call came, or since it was opened, in ms. Upstream: as `silent_ms`.
+    #[serde(default)]
+    pub idle_ms: u64,
     /// Calls waiting for their reply.
     pub in_flight: u64,
     /// Bytes read.

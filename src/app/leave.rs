@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -24,12 +24,39 @@ pub(super) struct Leave {
     pub(super) config: Arc<ArcSwap<lifecycle::Config>>,
     /// Held while something is withdrawn; until when all is served on, so that consumers hear of it.
     pub(super) told: Mutex<Option<Instant>>,
+    /// Of the end of the process.
+    pub(super) outcome: watch::Sender<Option<LeftView>>,
 }
 
 impl Leave {
-    /// Withdraws what this kind of stop withdraws, and goes on serving for a while if there was anything; gives how much it
-    /// was. Again it does what is left to do, the rest of that while included.
-    pub(super) async fn withdraw(&self, kind: StopKind) -> usize {
+    /// The way out of a process that ends.
+    pub(super) async fn end(&self, kind: StopKind) {
+        let withdrawn = self.withdraw(kind).await as u64;
+        let left = match kind {
+            // What stands in applications' sessions stays there.
+            StopKind::Restart => 0,
+            StopKind::ForGood => self.catalog.policy_view().leads_here as u64,
+        };
+        if left > 0 {
+            warn!(withdrawn, left, "entries still lead here: their registry is away");
+        }
+        self.outcome.send_replace(Some(LeftView {
+            withdrawn,
+            left,
+            in_flight: 0,
+        }));
+        self.pause().await;
+    }
+
+    /// What came of the withdrawals of the end, once that is known.
+    pub(super) async fn outcome(&self) -> Option<LeftView> {
+        let mut outcome = self.outcome.subscribe();
+        let known = outcome.wait_for(Option::is_some).await.ok()?;
+        *known
+    }
+
+    /// Withdraws what this kind of stop withdraws; gives how much it was. Again it does what is left to do.
+    async fn withdraw(&self, kind: StopKind) -> usize {
         let limit = WITHDRAW_TIMEOUT.min(self.config.load().drain_timeout.0);
         let mut told = self.told.lock().await;
         let kept = self.catalog.withdraw_kept(limit);
@@ -45,18 +72,22 @@ impl Leave {
             info!(withdrawn, pause = ?pause, "withdrawn; served on until consumers have heard of it");
             *told = Some(Instant::now() + pause);
         }
-        let until = *told;
-        drop(told);
+        withdrawn
+    }
+
+    /// Serves on for a while if anything was withdrawn.
+    async fn pause(&self) {
+        let until = *self.told.lock().await;
         if let Some(until) = until {
             sleep_until(until).await;
         }
-        withdrawn
     }
 
     /// The whole way out, while everything goes on being served: for whoever ends an application that is called through here.
     pub(super) async fn go(&self) -> LeftView {
         self.readiness.leaving();
         let withdrawn = self.withdraw(StopKind::ForGood).await as u64;
+        self.pause().await;
         let deadline = Instant::now() + self.config.load().drain_timeout.0;
         let mut in_flight = self.in_flight().await;
         while in_flight > 0 && Instant::now() < deadline {

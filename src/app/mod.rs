@@ -236,6 +236,7 @@ impl App {
             readiness: readiness.clone(),
             config: lifecycle,
             told: Mutex::default(),
+            outcome: Default::default(),
         });
         figures::register(&mut metrics, &readiness, &registries, Arc::clone(&reloader));
         let banner = Banner {
@@ -252,11 +253,9 @@ impl App {
         let takeover = Arc::new(Takeover {
             catalog: Arc::clone(&catalog),
             call: Arc::clone(&call),
-            metrics: call_metrics.clone(),
             readiness: readiness.clone(),
-            last: StdMutex::default(),
         });
-        let of_view = Arc::clone(&takeover);
+        let (of_view, of_drain) = (Arc::clone(&takeover), Arc::clone(&leave));
         let views = Arc::new(Views {
             readiness: readiness.clone(),
             metrics: figures::page(metrics),
@@ -284,6 +283,10 @@ impl App {
             withdraw: Box::new(move || {
                 let leave = Arc::clone(&of_leave);
                 Box::pin(async move { leave.go().await })
+            }),
+            withdrawn: Box::new(move || {
+                let leave = Arc::clone(&of_drain);
+                Box::pin(async move { leave.outcome().await })
             }),
             takeover: Box::new(move || {
                 let takeover = Arc::clone(&of_view);

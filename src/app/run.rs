@@ -148,7 +148,7 @@ impl Running {
         // A port closes when its door does.
         self.ports.close();
         // Consumers must not find our addresses any more when the ports behind them close.
-        self.leave.withdraw(kind).await;
+        self.leave.end(kind).await;
         self.closing.all.cancel();
         self.close_doors().await;
         let call = self.call.lock().await.take();

@@ -165,6 +165,7 @@ fn connection(known: &crate::call::ConnectionView) -> ConnectionView {
         peer: known.peer.to_string(),
         age_ms: known.age_ms,
         silent_ms: known.silent_ms,
+        idle_ms: known.idle_ms,
         in_flight: known.in_flight as u64,
         bytes_in: known.bytes_in,
         bytes_out: known.bytes_out,

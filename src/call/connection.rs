@@ -105,6 +105,11 @@ impl Downstream {
         self.in_flight.get()
     }
 
+    /// When its last call came, or when it was opened if none did.
+    pub(super) fn last_call(&self) -> Instant {
+        self.last_request.get()
+    }
+
     pub(super) fn call_started(&self) {
         self.shard().call_started();
         self.in_flight.set(self.in_flight.get() + 1);

@@ -24,6 +24,8 @@ pub struct ConnectionView {
     pub age_ms: u64,
     /// Time since the peer was last heard, in ms.
     pub silent_ms: u64,
+    /// Downstream: time since its last call came, or since it was opened if none did, in ms. Upstream: as `silent_ms`.
+    pub idle_ms: u64,
     /// Calls waiting for their reply.
     pub in_flight: usize,
     /// Bytes read.
@@ -53,6 +55,7 @@ pub(super) fn connections(worker: &Worker, now: Instant) -> Vec<ConnectionView> 
             peer: connection.peer,
             age_ms: ms(connection.opened),
             silent_ms: ms(connection.wire.last_read()),
+            idle_ms: ms(connection.last_call()),
             in_flight: connection.in_flight(),
             bytes_in,
             bytes_out,
@@ -72,6 +75,7 @@ pub(super) fn connections(worker: &Worker, now: Instant) -> Vec<ConnectionView> 
             peer: connection.addr,
             age_ms: ms(connection.opened),
             silent_ms: ms(connection.wire.last_read()),
+            idle_ms: ms(connection.wire.last_read()),
             in_flight: connection.in_flight(),
             bytes_in,
             bytes_out,

@@ -28,6 +28,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::admin::{Client, Filter};
 use crate::config::{Address, AdminAddress, Overrides, RegistryUrl, Span, admin_address};
+use crate::views::counted;
 use crate::{Config, Plugins};
 
 /// Takes over an application's service discovery: the application changes its registry address, nothing else.
@@ -80,7 +81,7 @@ enum Command {
         #[arg(long)]
         json: bool,
         /// How long it may take
-        #[arg(long, default_value = "10s")]
+        #[arg(long, value_name = "TIME", default_value = "10s")]
         timeout: Span,
         #[command(flatten)]
         page: PageArgs,
@@ -92,7 +93,7 @@ enum Command {
         #[command(flatten)]
         admin: AdminArgs,
         /// How long to wait
-        #[arg(long, default_value = "30s")]
+        #[arg(long, value_name = "TIME", default_value = "30s")]
         timeout: Span,
         /// Until no application is here any more instead: for preStop hooks of sidecars that are told to end first
         #[arg(long)]
@@ -102,6 +103,9 @@ enum Command {
     Reload {
         #[command(flatten)]
         admin: AdminArgs,
+        /// How long it may take; a door that has to close takes up to 5s
+        #[arg(long, value_name = "TIME", default_value = "60s")]
+        timeout: Span,
     },
     /// Take everything that leads here out of the registries and wait for the calls in flight; the proxy goes on serving.
     /// The step before an application is ended
@@ -109,7 +113,7 @@ enum Command {
         #[command(flatten)]
         admin: AdminArgs,
         /// How long to wait
-        #[arg(long, default_value = "30s")]
+        #[arg(long, value_name = "TIME", default_value = "30s")]
         timeout: Span,
         /// And then until no application is here any more: for sidecars that are told to end together with it
         #[arg(long)]
@@ -123,12 +127,13 @@ enum Command {
         /// Take everything over again instead, as mode and takeover say
         #[arg(long)]
         forward: bool,
-        /// Until nobody calls through here any more (--forward: until everything stands as decided); exit 3 after the timeout
+        /// Until nobody calls through here any more (--forward: until everything stands as decided, and alone); exit 3 after
+        /// the timeout
         #[arg(long)]
         wait: bool,
-        /// How long to wait
-        #[arg(long, default_value = "60s")]
-        timeout: Span,
+        /// How long it may take; default: 60s with --wait, else 10s
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<Span>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -139,7 +144,7 @@ enum Command {
         #[command(flatten)]
         run: RunArgs,
         /// How long the proxy may take to be ready
-        #[arg(long, default_value = "60s")]
+        #[arg(long, value_name = "TIME", default_value = "60s")]
         ready_timeout: Span,
         /// The application and its arguments
         #[arg(last = true, required = true, value_name = "CMD")]
@@ -150,7 +155,7 @@ enum Command {
         #[command(flatten)]
         admin: AdminArgs,
         /// How long to wait for its end
-        #[arg(long, default_value = "30s")]
+        #[arg(long, value_name = "TIME", default_value = "30s")]
         timeout: Span,
     },
     /// Hand everything over to a new process, without losing a connection or a call; returns when it serves
@@ -311,7 +316,9 @@ pub fn main(plugins: Plugins) -> ExitCode {
             false => block_on(ask::wait(admin.client(), timeout.0)),
         },
         Command::Stop { admin, timeout } => block_on(async { ask::stop(admin.client_to_change()?, timeout.0).await }),
-        Command::Reload { admin } => block_on(async { ask::reload(admin.client_to_change()?).await }),
+        Command::Reload { admin, timeout } => {
+            block_on(async { ask::reload(admin.client_to_change()?, timeout.0).await })
+        }
         Command::Withdraw { admin, timeout, gone } => {
             block_on(async { withdraw(admin.client_to_change()?, timeout, gone).await })
         }
@@ -324,7 +331,8 @@ pub fn main(plugins: Plugins) -> ExitCode {
         } => {
             let wanted = rollback::Wanted {
                 forward,
-                wait: wait.then_some(timeout.0),
+                wait,
+                timeout: timeout.map(|limit| limit.0),
                 json,
             };
             match block_on(async { rollback::rollback(admin.client_to_change()?, wanted).await }) {
@@ -385,14 +393,15 @@ async fn withdraw(client: Client, timeout: Span, is_gone_wanted: bool) -> anyhow
     let begin = tokio::time::Instant::now();
     let left = ask::withdraw(client, timeout.0).await?;
     print(&format!(
-        "{} entries withdrawn, {} calls in flight\n",
-        left.withdrawn, left.in_flight
+        "{} withdrawn, {} in flight\n",
+        counted(left.withdrawn, "entry", "entries"),
+        counted(left.in_flight, "call", "calls")
     ))?;
     if left.left > 0 {
         anyhow::bail!(
-            "{} still lead here, their registry is away or did not answer: Remora takes them out when it is back, and without Remora \
+            "{} here, their registry is away or did not answer: Remora takes them out when it is back, and without Remora \
              they end with its session; ask again before the application is ended",
-            left.left
+            counted(left.left, "entry still leads", "entries still lead")
         );
     }
     if is_gone_wanted {

@@ -9,3 +9,12 @@ mod services;
 
 pub use catalog::{LeaseView, ListView, OddView, PublishedView, RuleView, WithdrawalView};
 pub use services::{FollowerView, RealView, ServiceListView, ServicePublishedView, ServiceView, ServicesView};
+
+/// A number and what is counted, such as `1 call` and `2 calls`.
+pub fn counted(number: impl TryInto<u64>, one: &str, many: &str) -> String {
+    match number.try_into() {
+        Ok(1) => format!("1 {one}"),
+        Ok(number) => format!("{number} {many}"),
+        Err(_) => many.to_owned(),
+    }
+}
