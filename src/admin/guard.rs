@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hyper::header::{HeaderMap, ORIGIN, REFERER};
 use remora_registry::peers::{Audit, PROC_NET, Reader, User, Users};
@@ -94,7 +95,7 @@ impl Guard {
         if !ip.is_loopback() && ip != ends.local.ip().to_canonical() {
             return Err(Forbidden::Machine);
         }
-        let user = self.users.of(ends.peer, ends.local).await.0;
+        let user = self.users.of_within(PATIENCE, ends.peer, ends.local).await.0;
         match (user, self.own) {
             (User::Uid(0), _) => Ok(user),
             (User::Uid(uid), Some(own)) if uid == own => Ok(user),
@@ -121,6 +122,8 @@ fn own_user() -> Option<u32> {
     uids.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// A machine that is short of everything is when an operator must be heard. The command line asks once, and has its own limit.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// No egress is looked for here.
 const NO_PORT: u16 = 0;
 
@@ -132,6 +135,16 @@ mod tests {
 
     /// What a guard of user 1000 says to `uid`, whose end is the IPv4 address and port `peer`.
     async fn judged(uid: u32, peer: &str, headers: &[(&'static str, &'static str)]) -> Result<(), Forbidden> {
+        judged_after(Duration::ZERO, uid, peer, headers).await
+    }
+
+    /// The same on a machine that reads its table so late.
+    async fn judged_after(
+        late: Duration,
+        uid: u32,
+        peer: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<(), Forbidden> {
         let dir = tempfile::tempdir().unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         let local: SocketAddr = "127.0.0.1:15020".parse().unwrap();
@@ -142,7 +155,10 @@ mod tests {
         );
         std::fs::write(dir.path().join("tcp"), format!("heading\n{row}")).unwrap();
         let (users, reader) = Users::new("test", dir.path().to_owned(), HashSet::from([15020]), 0, 4);
-        let reading = tokio::spawn(reader.run());
+        let reading = tokio::spawn(async move {
+            tokio::time::sleep(late).await;
+            reader.run().await;
+        });
         let guard = Guard {
             users,
             own: Some(1000),
@@ -184,6 +200,14 @@ mod tests {
             judged(1000, "192.0.2.1:4000", &forwarded).await,
             Err(Forbidden::Machine)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_starved_machine_takes_its_time_and_never_permits_for_the_lack_of_it() {
+        let here = "127.0.0.1:4000";
+        let (late, too_late) = (PATIENCE / 2, PATIENCE * 2);
+        assert_eq!(judged_after(late, 1000, here, &[]).await, Ok(()));
+        assert_eq!(judged_after(too_late, 1000, here, &[]).await, Err(Forbidden::Unknown));
     }
 
     #[tokio::test]

@@ -93,18 +93,30 @@ impl Users {
 
     /// The user at the other end of a connection that was accepted already, and the sockets of the host.
     pub async fn of(&self, peer: SocketAddr, door: SocketAddr) -> (User, Option<Arc<Sockets>>) {
-        let first = self.look(peer, door).await;
-        match first {
-            // The kernel may leave a line out of a table that changes while it is read.
-            (User::Elsewhere(_), Some(_)) => self.look(peer, door).await,
-            known => known,
+        self.of_within(MAX_WAIT, peer, door).await
+    }
+
+    /// The same, for who would rather wait than go away unanswered: `patience` is for each look at the table.
+    pub async fn of_within(
+        &self,
+        patience: Duration,
+        peer: SocketAddr,
+        door: SocketAddr,
+    ) -> (User, Option<Arc<Sockets>>) {
+        let mut looks = 1;
+        loop {
+            match self.look(patience, peer, door).await {
+                // The kernel may leave a line out of a table that changes while it is read.
+                (User::Elsewhere(_), Some(_)) if looks < LOOKS => looks += 1,
+                known => return known,
+            }
         }
     }
 
-    async fn look(&self, peer: SocketAddr, door: SocketAddr) -> (User, Option<Arc<Sockets>>) {
+    async fn look(&self, patience: Duration, peer: SocketAddr, door: SocketAddr) -> (User, Option<Arc<Sockets>>) {
         let (answer, answered) = oneshot::channel();
         let asked = self.asks.try_send(answer);
-        match (asked, timeout(MAX_WAIT, answered).await) {
+        match (asked, timeout(patience, answered).await) {
             (Ok(()), Ok(Ok(Some(sockets)))) => {
                 let user = sockets.caller(peer, door).map_or(User::Elsewhere(peer), User::Uid);
                 (user, Some(sockets))
@@ -148,3 +160,4 @@ impl Reader {
 
 /// The table is made by the kernel; a slow one is not worth more of the client's patience.
 const MAX_WAIT: Duration = Duration::from_secs(5);
+const LOOKS: u32 = 3;
