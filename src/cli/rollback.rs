@@ -43,8 +43,8 @@ pub(super) async fn rollback(client: Client, wanted: Wanted) -> anyhow::Result<E
     let unsaid = if wanted.wait { WAIT } else { ANSWER };
     let limit = wanted.timeout.unwrap_or(unsaid);
     let deadline = Instant::now() + limit;
+    let mut view: TakeoverView = client.post(limit.max(HEARD), path).await?;
     let client = client.until(deadline);
-    let mut view: TakeoverView = client.post(limit.max(ANSWER), path).await?;
     let mut is_done = true;
     if wanted.wait {
         // A connection may come between two looks: several in a row is done.
@@ -161,6 +161,8 @@ fn words(view: &TakeoverView, wanted: &Wanted, limit: Duration, is_done: bool) -
 /// The answer comes from memory.
 const ANSWER: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_secs(60);
+/// What is asked for is heard, however little time there is for what follows.
+const HEARD: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 3;
 const NOT_IN_TIME: u8 = 3;
