@@ -154,6 +154,13 @@ fn a_wrong_configuration_is_answered_with_file_line_column_key_and_what_is_allow
             "remora.yaml:1:1: no map of keys; allowed: lines such as `registry: embedded`",
         ),
         (
+            "takeover: { allow: x }\n",
+            "takeover.allow: no list; allowed: one such as [ a, b ], or lines that begin with `-`",
+        ),
+        ("mode: [observe]\n", "remora.yaml:1:7: mode: not a word; allowed: one"),
+        ("mode: { observe: 1 }\n", "mode.observe: not a word; allowed: one"),
+        ("advertise: [a]\n", "advertise: not a text; allowed: one"),
+        (
             "workers: 1\n---\nworkers: 2\n",
             "more than one YAML document; allowed: one",
         ),
@@ -398,4 +405,32 @@ fn a_wrong_registry_flag_is_answered_without_its_password() {
         assert!(said.contains("--registry: `zookeeper://u:***@h1"), "{said}");
         assert!(!said.contains("s3cret"), "{said}");
     }
+}
+
+#[test]
+fn a_pipe_is_not_waited_for_and_standard_input_is_read() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let pipe = dir.path().join("pipe.yaml");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there");
+    assert!(made.success());
+    let remora = |file: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_remora"));
+        command.env_clear().arg("check").arg("--config").arg(file);
+        command
+    };
+    let refused = remora(&pipe).output().expect("it ends");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("pipe.yaml: is a pipe; allowed: a file, or /dev/stdin"),
+        "{said}"
+    );
+    let file = dir.path().join("remora.yaml");
+    std::fs::write(&file, "workers: 2\n").expect("the directory can be written");
+    let input = std::fs::File::open(&file).expect("it is there");
+    let read = remora("/dev/stdin".as_ref())
+        .stdin(input)
+        .output()
+        .expect("cargo built the binary");
+    assert!(String::from_utf8_lossy(&read.stdout).contains("workers: 2"), "{read:?}");
 }

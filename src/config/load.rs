@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -198,6 +199,16 @@ pub(super) fn text_of(path: &Path) -> Result<String, ConfigError> {
         cause,
     };
     let mut text = String::new();
+    // Opening a pipe waits for whoever writes there; the ends that we were given are open.
+    let is_given = ["/dev/stdin", "/dev/fd/"]
+        .iter()
+        .any(|given| path.to_string_lossy().starts_with(given));
+    let is_pipe = std::fs::metadata(path).map_err(unreadable)?.file_type().is_fifo();
+    if is_pipe && !is_given {
+        return Err(unreadable(std::io::Error::other(
+            "is a pipe; allowed: a file, or /dev/stdin",
+        )));
+    }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(MAX_FILE_BYTES + 1)
         .read_to_string(&mut text)
@@ -210,6 +221,8 @@ pub(super) fn text_of(path: &Path) -> Result<String, ConfigError> {
     }
 }
 
+/// What the parser says where one word of a few is expected.
+const ENUM: [&str; 2] = ["externally tagged enum", "unit enum variant"];
 /// A hundred thousand entries of `publish` are 8 MiB.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
@@ -279,6 +292,11 @@ fn problem(error: &serde_saphyr::Error) -> String {
             let text = other.to_string();
             match text.split(" at line ").next().unwrap_or(&text) {
                 "expected mapping start" => "no map of keys; allowed: lines such as `registry: embedded`".to_owned(),
+                "expected sequence start" => {
+                    "no list; allowed: one such as [ a, b ], or lines that begin with `-`".to_owned()
+                }
+                "expected string scalar" => "not a text; allowed: one".to_owned(),
+                text if ENUM.iter().any(|words| text.contains(words)) => "not a word; allowed: one".to_owned(),
                 text => text.to_owned(),
             }
         }

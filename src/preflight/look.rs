@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads one registry, by its adapter's own survey.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::config::{RegistryEntry, RegistryUrl};
 /// When it cannot be looked at.
 pub(super) async fn look(entry: &RegistryEntry, deadline: Duration) -> Result<Looked, PreflightError> {
     let begin = Instant::now();
+    let shown = shown(entry);
+    let entry = shown.as_ref().unwrap_or(entry);
     let url = entry.registry.to_string();
     let nothing = |why: &str| PreflightError::NothingToLookAt {
         name: entry.name.clone(),
@@ -60,8 +63,9 @@ pub(super) async fn look(entry: &RegistryEntry, deadline: Duration) -> Result<Lo
             })?
         }
         "embedded" => {
-            let why = "the embedded registry lives in its Remora; name the port at which it shows itself \
-                       (facades.zookeeper.raw, or that of remora registry) as --registry zookeeper://HOST:PORT";
+            let why = "the embedded registry lives in its Remora and shows itself at no port; set facades.zookeeper.raw (such as \
+                       127.0.0.1:2182) there and in this configuration, or name a `remora registry` as --registry \
+                       zookeeper://HOST:PORT";
             return Err(nothing(why));
         }
         "file" => {
@@ -83,6 +87,21 @@ pub(super) async fn look(entry: &RegistryEntry, deadline: Duration) -> Result<Lo
         url,
         survey,
         elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// The embedded registry by the port at which its Remora shows it.
+fn shown(entry: &RegistryEntry) -> Option<RegistryEntry> {
+    if entry.registry.scheme() != "embedded" {
+        return None;
+    }
+    let mut raw = entry.facades.zookeeper.on()?.raw?.0;
+    if raw.ip().is_unspecified() {
+        raw.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    Some(RegistryEntry {
+        registry: format!("zookeeper://{raw}").parse().ok()?,
+        ..entry.clone()
     })
 }
 

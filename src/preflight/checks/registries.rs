@@ -107,7 +107,7 @@ fn limits(looked: &Looked, findings: &mut Findings) {
         }
     } else if servers
         .iter()
-        .any(|s| s.trouble.is_empty() && s.max_connections_per_host.is_none())
+        .any(|s| s.trouble.is_empty() && s.max_connections_per_host.is_none() && !s.what.contains(EMBEDDED))
     {
         let most = processes
             .iter()
@@ -119,6 +119,9 @@ fn limits(looked: &Looked, findings: &mut Findings) {
         }
     }
 }
+
+/// In what an embedded registry calls itself, which takes what comes.
+const EMBEDDED: &str = "-remora-";
 
 /// Dubbo 3 has a session for lists and one for its instance (seen with 3.1 and 3.3), the others one.
 fn sessions_of(instance: &Instance) -> u32 {
