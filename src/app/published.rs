@@ -13,7 +13,7 @@ use crate::config::Followed;
 use crate::discovery::Desk;
 use crate::discovery::policy::CONFIGURATION;
 
-/// Name of applications that have none.
+/// Name of applications that have none: what the configuration publishes and follows is theirs.
 const APPLICATION: &str = "remora-publish";
 /// Dubbo's default root in ZooKeeper.
 const NAMESPACE: &str = "/dubbo";
@@ -49,7 +49,7 @@ impl Words {
             let info = LeaseInfo {
                 facade: CONFIGURATION,
                 registry: Arc::clone(&self.registry),
-                application: "configuration".to_owned(),
+                application: APPLICATION.to_owned(),
                 peer: String::new(),
             };
             Lease::open(Arc::clone(&self.desk) as _, info)

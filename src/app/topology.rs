@@ -111,7 +111,11 @@ fn view(known: &Known, counted: &[TalliesView], filter: &Filter) -> TopologyView
         })
         .map(|row| (row.consumers.iter().map(|c| c.calls).sum(), row))
         .collect();
-    let mut into: Vec<(u64, InView)> = calls_in(known, lines())
+    let mut into = calls_in(known, lines());
+    if filter.all {
+        add_unasked(known, &mut into);
+    }
+    let mut into: Vec<(u64, InView)> = into
         .into_values()
         .filter(|row| filter.has_service(&row.service))
         .filter(|row| {
@@ -315,6 +319,28 @@ fn add_uncalled(known: &Known, out: &mut Outs) {
                 };
                 add_caller(&mut row.consumers, caller);
             }
+        }
+    }
+}
+
+/// What applications here provide and nobody called.
+fn add_unasked(known: &Known, into: &mut Ins) {
+    for here in &known.applications {
+        for (service, protocol, app_port) in &here.provides {
+            let is_its = |row: &&IngressRow| *row.protocol == **protocol && row.app_port == *app_port;
+            let Some(ingress) = known.ingress.iter().find(is_its).map(|row| row.ingress_port) else {
+                continue;
+            };
+            let key = (service.clone(), protocol.to_string(), ingress);
+            into.entry(key).or_insert_with(|| InView {
+                service: service.clone(),
+                protocol: protocol.to_string(),
+                application: here.application.clone(),
+                framework: here.framework.clone(),
+                address: format!("127.0.0.1:{app_port}"),
+                ingress,
+                consumers: Vec::new(),
+            });
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn upgrade(client: Client, binary: Option<PathBuf>) -> anyhow::
             "process {pid} (remora {version}) serves in the place of {}; {connections} connections handed over in {pause_ms} ms, {took_ms} ms in all\n",
             view.pid
         ))?),
-        Answer::Failed { reason, why } => bail!("{why} ({reason}); process {} serves on", view.pid),
+        Answer::Failed { why, .. } => bail!("{why}; process {} serves on", view.pid),
     }
 }
 

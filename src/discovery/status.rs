@@ -77,10 +77,18 @@ pub struct ApplicationFacts {
     pub peer: String,
     /// Protocols and own ports of what it publishes, one for each publication.
     pub ports: Vec<(Arc<str>, u16)>,
+    /// Services that it provides, with their protocols and own ports.
+    pub provides: Vec<(String, Arc<str>, u16)>,
     /// Names of the services whose lists it follows.
     pub follows: BTreeSet<Arc<str>>,
     /// Names of the applications whose lists it follows.
     pub follows_applications: BTreeSet<Arc<str>>,
+}
+
+/// Of a publication that is one service.
+fn provided(known: &Publication) -> Option<(String, Arc<str>, u16)> {
+    let key = known.key.as_ref()?;
+    Some((key.to_string(), Arc::clone(&known.protocol), known.outward.app_port))
 }
 
 impl Catalog {
@@ -98,6 +106,7 @@ impl Catalog {
                     .values()
                     .map(|p| (Arc::clone(&p.protocol), p.outward.app_port))
                     .collect(),
+                provides: held.publications.values().filter_map(provided).collect(),
                 ..ApplicationFacts::default()
             };
             for list in held.follows.iter().filter_map(|id| state.lists.get(id)) {

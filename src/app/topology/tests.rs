@@ -165,6 +165,23 @@ fn calls_in_are_those_of_the_application_behind_the_port() {
 }
 
 #[test]
+fn what_is_provided_here_and_was_never_called_is_shown_when_all_is_asked_for() {
+    let mut provider = application("orders", "dubbo 3.3.6", &[], &[20880]);
+    provider.provides = vec![("demo.Echo:1.0.0".to_owned(), "dubbo".into(), 20880)];
+    let known = known(vec![provider]);
+    let asked = |query: &str| view(&known, &[], &Filter::parse(query).unwrap()).into;
+    assert_eq!(asked(""), []);
+    let rows = asked("all=true");
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (&*rows[0].service, &*rows[0].application),
+        ("demo.Echo:1.0.0", "orders")
+    );
+    assert_eq!((&*rows[0].address, rows[0].ingress), ("127.0.0.1:20880", 20881));
+    assert_eq!(rows[0].consumers, []);
+}
+
+#[test]
 fn filters_and_pages_choose_and_say_what_they_leave_out() {
     let known = known(vec![application("shop", "", &["demo.Echo"], &[])]);
     let lines = (0..30).map(|n| line(Side::Egress, "shop", &format!("demo.S{n:02}"), n));

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Service by service: what stands in the registry, what stands or is handed out instead, and why.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
 use super::super::page::{Page, span};
 use crate::admin::TakeoverView;
 use crate::views::{ServiceListView, ServiceView, ServicesView};
@@ -90,6 +93,42 @@ pub(super) fn services(view: &ServicesView, out: &mut Page) {
     };
     let columns = ["service", "", "application", "really at", "instead", "takeover"];
     out.table(&title, &columns, rows);
+    let lists = view.services.iter().flat_map(|service| &service.lists);
+    if lists
+        .clone()
+        .any(|list| list.real.iter().any(|real| real.is_taken_over))
+    {
+        out.line("  *: the ingress of a Remora".to_owned());
+    }
+    let handed_out = lists.flat_map(|list| &list.followers).flat_map(|f| &f.handed_out);
+    let hosts: BTreeSet<String> = handed_out
+        .map(|entry| address(entry))
+        .filter_map(|address| Some(address.rsplit_once(':')?.0.to_owned()))
+        .collect();
+    for host in hosts {
+        if let Some(what) = egress_name(&host) {
+            out.line(format!("  {host}: {what}"));
+        }
+    }
+}
+
+/// What an egress address is that does not look like 127.0.0.1.
+fn egress_name(host: &str) -> Option<String> {
+    let plain = host.parse::<u32>().map(Ipv4Addr::from);
+    let ip = plain.clone().or_else(|_| host.parse::<Ipv4Addr>()).ok()?;
+    if !ip.is_loopback() {
+        return None;
+    }
+    let alias = match ip == Ipv4Addr::LOCALHOST {
+        true => "",
+        false => "another name of 127.0.0.1, so that Dubbo 3 connects at once after a restart of Remora",
+    };
+    match (plain.is_ok(), alias) {
+        (true, "") => Some(format!("{ip}, as Java Dubbo dials it")),
+        (true, alias) => Some(format!("{ip}, as Java Dubbo dials it; {alias}")),
+        (false, "") => None,
+        (false, alias) => Some(alias.to_owned()),
+    }
 }
 
 fn followed(service: &ServiceView, list: &ServiceListView) -> Vec<Vec<String>> {
@@ -205,9 +244,27 @@ mod tests {
             "demo.Echo:1.0.0  published  orders       10.0.0.5:20880      -> 10.0.0.5:20881    taken_over, ON ITS WAY",
             "demo.Echo        followed   shop         10.0.0.5:20881* +1  -> 2130706433:20882  taken_over",
             "demo.Echo        followed   till         10.0.0.5:20881* +1  as it is             not_allowed",
+            "  *: the ingress of a Remora\n  2130706433: 127.0.0.1, as Java Dubbo dials it\n",
         ] {
             assert!(page.text.contains(expected), "{expected} in\n{}", page.text);
         }
+    }
+
+    #[test]
+    fn an_egress_address_that_looks_strange_is_explained() {
+        assert_eq!(egress_name("127.0.0.1"), None);
+        assert_eq!(egress_name("10.0.0.5"), None);
+        assert_eq!(egress_name("2130706433").unwrap(), "127.0.0.1, as Java Dubbo dials it");
+        assert!(
+            egress_name("2130706434")
+                .unwrap()
+                .starts_with("127.0.0.2, as Java Dubbo dials it; another name")
+        );
+        assert!(
+            egress_name("127.0.0.3")
+                .unwrap()
+                .starts_with("another name of 127.0.0.1")
+        );
     }
 
     #[test]

@@ -105,17 +105,20 @@ fn calls_out(view: &TopologyView, out: &mut Page) {
 
 fn calls_in(view: &TopologyView, out: &mut Page) {
     let rows = view.into.iter().flat_map(|row| {
-        row.consumers.iter().map(move |c| {
+        let line = |who: String, from: &str, calls: u64, last_s: Option<u64>| {
             vec![
-                named(c),
-                c.host.clone(),
+                who,
+                from.to_owned(),
                 known(&row.service),
                 known(&row.application),
                 format!("{} <- :{}", known(&row.address), row.ingress),
-                c.calls.to_string(),
-                ago(c.last_s),
+                calls.to_string(),
+                ago(last_s),
             ]
-        })
+        };
+        let nobody = row.consumers.is_empty().then(|| line("nobody".to_owned(), "", 0, None));
+        let some = row.consumers.iter().map(|c| line(named(c), &c.host, c.calls, c.last_s));
+        some.chain(nobody).collect::<Vec<_>>()
     });
     let columns = ["consumer", "from", "service", "provider", "at", "calls", "last"];
     out.table("Calls in", &columns, rows);
