@@ -134,4 +134,8 @@ fn status_has_both_views_of_a_service_and_all_that_it_had() {
     }
     let none = text_of(&site.ask("status", &["--service", "demo.Till"]));
     assert!(!none.contains("demo.Echo"), "{none}");
+    assert!(
+        none.contains("No service of this name is published or followed here."),
+        "{none}"
+    );
 }

@@ -130,7 +130,9 @@ fn waits(policy: &PolicyView, is_withdrawn: bool, calls: Option<&Calls>) -> Vec<
     ] {
         if number > 0 {
             let connections = counted(number, "connection", "connections");
-            lines.push(format!("{connections} {of} in use: called within the last {QUIET:?}"));
+            lines.push(format!(
+                "{connections} {of} in use: opened or called within the last {QUIET:?}, or with a callback"
+            ));
         }
     }
     if calls.in_flight > 0 {

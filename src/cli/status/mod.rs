@@ -42,7 +42,7 @@ pub(super) async fn status(client: Client, json: bool, mut filter: Filter) -> an
     narrow(&mut status.catalog, &filter);
     match json {
         true => super::print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?,
-        false => super::print(&text(&status))?,
+        false => super::print(&text(&status, &filter))?,
     }
     Ok(())
 }
@@ -63,10 +63,14 @@ fn narrow(catalog: &mut CatalogView, filter: &Filter) {
     });
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &Status, filter: &Filter) -> String {
     let mut out = Page::default();
     head(status, &mut out);
     services::services(&status.services, &mut out);
+    if status.services.total == 0 && (filter.service.is_some() || filter.application.is_some()) {
+        out.line(String::new());
+        out.line("No service of this name is published or followed here.".to_owned());
+    }
     applications(&status.catalog, &mut out);
     routes(&status.catalog, &mut out);
     connections(&status.connections, &mut out);
@@ -364,7 +368,7 @@ mod tests {
             takeover: TakeoverView::default(),
             services: ServicesView::default(),
         };
-        let text = text(&status);
+        let text = text(&status, &Filter::default());
         for expected in [
             "remora 0.1.0, up 1m15s, ready",
             "serving last known lists",
