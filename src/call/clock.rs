@@ -79,6 +79,10 @@ pub(super) async fn run(worker: Rc<Worker>) {
         let soon = [deadline, watch].into_iter().flatten().min();
         let soon = soon.map(|at| at.max(now + TICK));
         let mut at = soon.unwrap_or(tended + TEND_EVERY).min(tended + TEND_EVERY);
+        let half_read_cap = worker.config().half_read_cap.bytes();
+        if worker.io.half_reads.pass_on(half_read_cap, now) {
+            at = at.min(now + 2 * TICK);
+        }
         if worker.waits() {
             // Often enough to see when this thread does not run.
             at = at.min(now + (worker.config().doubt_after.0 / 4).max(TICK));

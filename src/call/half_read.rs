@@ -189,15 +189,42 @@ impl HalfReads {
         }
     }
 
-    /// Another frame has begun where there is no room for it: for one of the first that stand still, or else not at all.
+    /// Does not let those wait for long for whom the one that is read has nothing to read; true if it is to be called again soon.
+    pub(super) fn pass_on(&self, cap: usize, now: Instant) -> bool {
+        let mut waits = false;
+        for at in 0..self.groups.len() {
+            let mut group = self.groups[at].borrow_mut();
+            if group.waiting.is_empty() {
+                continue;
+            }
+            waits = true;
+            let favoured = group.favoured.and_then(|number| group.begun.get(&number));
+            let is_idle =
+                |begun: &&Begun| now.saturating_duration_since(begun.since.max(begun.wire.last_read())) >= FAVOUR_IDLE;
+            let idle = favoured.filter(is_idle).map(|begun| begun.wire.clone());
+            if let Some(idle) = idle {
+                // It holds what it has, so nobody else may add much.
+                let is_full = self.totals.0[at].load(Ordering::Relaxed) > cap.saturating_mul(2);
+                group.favoured = None;
+                drop(group);
+                if is_full {
+                    self.close(&idle, cap);
+                }
+                self.go_on(at, cap);
+            }
+        }
+        waits
+    }
+
+    /// Another frame has begun where there is no room for it: one of the first ones goes, rather one that stands still, then the one
+    /// that holds most.
     fn make_room(&self, wire: &Rc<Wire>, cap: usize) {
-        let own = wire.half.get().number;
         let group = self.group(wire).borrow();
-        let stands = |(number, begun): &(&u64, &Begun)| {
-            **number != own && group.favoured != Some(**number) && !begun.wire.is_paused()
-        };
-        let first = group.begun.iter().take(LOOK_MAX).find(stands);
-        let leaves = first.map_or_else(|| wire.clone(), |(_, begun)| begun.wire.clone());
+        let first = group.begun.iter().take(LOOK_MAX);
+        let first = first.filter(|(number, _)| group.favoured != Some(**number));
+        let worth = |wire: &Wire| (!wire.is_paused(), wire.half.get().bytes);
+        let worst = first.map(|(_, begun)| &begun.wire).max_by_key(|wire| worth(wire));
+        let leaves = worst.unwrap_or(wire).clone();
         drop(group);
         self.close(&leaves, cap);
     }
@@ -274,5 +301,7 @@ pub(super) const UNCOUNTED_MAX: usize = 8 << 10;
 const SPEED_MIN: u64 = 256 << 10;
 /// Shortest time over which that is measured.
 const SPEED_WINDOW: Duration = Duration::from_secs(2);
-/// Frames that are looked at for one that stands still.
+/// Time without a byte after which another frame is read in its place.
+const FAVOUR_IDLE: Duration = Duration::from_millis(100);
+/// Frames that are looked at for one that makes room.
 const LOOK_MAX: usize = 16;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checks by name. Each gives what an experiment of `harness/reliability.py` gives; `failed` counts what was let through."""
 
-from . import calls, dials, doors
+from . import calls, crowds, dials, doors
 
 CHECKS = {
     "S1": doors.strangers,
@@ -10,6 +10,7 @@ CHECKS = {
     "S5": calls.telnet,
     "S7": dials.poisoned,
     "S9": doors.four_letters,
+    "S14": crowds.crowds,
 }
 
 
