@@ -30,13 +30,15 @@ async fn accept(provider: &Provider) -> (Peer, Frame) {
     while greeting.is_none() || call.is_none() {
         let frame = peer.next().await.expect("a frame");
         match frame.kind {
-            FrameKind::Heartbeat => greeting = Some(frame),
+            FrameKind::Heartbeat => {
+                peer.answer(&frame).await;
+                greeting = Some(frame);
+            }
             _ => call = Some(frame),
         }
     }
     let (greeting, call) = (greeting.expect("seen above"), call.expect("seen above"));
     assert!(Bolt.is_greeting(&greeting) && Bolt.dialect(&greeting) == Bolt.dialect(&call));
-    peer.send(&frame(&Bolt.heartbeat_reply(&greeting).unwrap())).await;
     (peer, call)
 }
 

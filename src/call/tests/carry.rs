@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::peers::{Path, Peer, Provider, ms, soon, text, until};
 use super::wire::{frame, oneway, payload, reply, request};
-use crate::call::Config;
+use crate::call::{Config, ConnectionView};
 use crate::metrics::call::{CallEnd, Dropped};
 
 #[tokio::test]
@@ -143,8 +143,12 @@ async fn late_repeated_and_invented_replies_reach_nobody() {
     let provider = Provider::new().await;
     path.route(&[("svc", &[provider.addr])]);
     let mut client = Peer::connect(path.egress).await;
-    client.send(&request(1, "service=svc;timeout=1", b"")).await;
+    client.send(&request(1, "svc", b"")).await;
     let mut upstream = provider.accept().await;
+    let first = upstream.expect(FrameKind::Request).await;
+    upstream.send(&reply(&first, b"")).await;
+    client.expect(FrameKind::Reply).await;
+    client.send(&request(1, "service=svc;timeout=1", b"")).await;
     let late = upstream.expect(FrameKind::Request).await;
     let timed_out = client.expect(FrameKind::Reply).await;
     assert!(
@@ -154,17 +158,17 @@ async fn late_repeated_and_invented_replies_reach_nobody() {
     );
     // It owes an answer, so it is asked for a sign of life.
     let asked = upstream.expect(FrameKind::Heartbeat).await;
+    let heard = |all: Vec<ConnectionView>| {
+        all.iter()
+            .filter(|c| c.direction == "upstream")
+            .map(|c| c.bytes_in)
+            .sum::<u64>()
+    };
+    let before = heard(path.connections().await);
     upstream
         .send(&frame(FrameKind::HeartbeatReply, 0, asked.stream_id.0, b""))
         .await;
-    let is_heard = async {
-        while !path
-            .connections()
-            .await
-            .iter()
-            .any(|c| c.direction == "upstream" && c.bytes_in > 0)
-        {}
-    };
+    let is_heard = async { while heard(path.connections().await) == before {} };
     soon("heard", is_heard).await;
 
     client.send(&request(1, "svc", b"")).await;

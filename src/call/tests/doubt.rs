@@ -101,21 +101,16 @@ async fn failures_within(client: &mut Peer, calls: u64, limit_ms: u32) -> u64 {
 }
 
 #[tokio::test]
-async fn an_instance_that_accepts_and_resets_costs_one_call_until_it_answers_again() {
+async fn an_instance_that_accepts_and_resets_costs_no_call_until_it_answers_again() {
     let path = Path::start(config());
     let ways = Arc::new(Ways::default());
     ways.set(true, false, false);
     path.route(&[("svc", &[ways.provide().await, Provider::new().await.echo()])]);
     let mut client = Peer::connect(path.egress).await;
-    let failed = failures(&mut client, 300).await;
-    assert!(failed <= 1, "{failed} failed; what was on its way may have run");
-    assert_eq!(path.sum(|s| s.ejections(Ejected::Lost)), 1);
-    assert_eq!(path.sum(|s| s.ejections(Ejected::Unreachable)), 0);
+    assert_eq!(failures(&mut client, 300).await, 0);
+    assert_eq!(path.sum(|s| s.ejections(Ejected::Unreachable)), 1);
     // Asked again and again while it still resets: no call is tried on it.
-    until("asked again", || {
-        path.sum(|s| s.closed("peer_closed") + s.closed("broken")) >= 3
-    })
-    .await;
+    until("asked again", || path.sum(|s| s.closed("connect_failed")) >= 3).await;
     assert_eq!(failures(&mut client, 100).await, 0);
 
     ways.set(false, true, true);
@@ -321,7 +316,7 @@ async fn the_last_instance_is_asked_whatever_is_known_of_it() {
     let ways = Arc::new(Ways::default());
     path.route(&[("svc", &[ways.provide().await])]);
     let mut client = Peer::connect(path.egress).await;
-    assert_eq!(failures_within(&mut client, 10, 50).await, 10);
+    assert_eq!(failures_within(&mut client, 10, 200).await, 10);
     assert_eq!(ways.calls(), 10, "each call was tried");
     ways.set(false, true, true);
     let back = async { while failures_within(&mut client, 1, 50).await > 0 {} };

@@ -208,7 +208,11 @@ async fn a_call_whose_connection_is_being_made_is_sent_afterwards() {
     let answered = async {
         loop {
             let mut upstream = provider.accept().await;
-            if let Some(got) = upstream.next().await {
+            while let Some(got) = upstream.next().await {
+                if got.kind == FrameKind::Heartbeat {
+                    upstream.answer(&got).await;
+                    continue;
+                }
                 upstream.send(&reply(&got, b"late")).await;
                 return upstream;
             }

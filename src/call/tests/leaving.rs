@@ -218,6 +218,28 @@ async fn calls_to_a_port_that_is_closed_behind_the_ingress_are_answered_by_anoth
     }
 }
 
+/// Dubbo's server while it closes: connections that stand are told, a new one is accepted and closed. What was written on it
+/// by then would be lost.
+#[tokio::test]
+async fn calls_to_an_application_that_closes_new_connections_are_answered_by_another() {
+    for words in [BOLT, DUBBO] {
+        let (consumers, closing, open) = (start(words), start(words), start(words));
+        let app = Provider::new().await;
+        let one = closing.open_ingress(Some(app.addr)).await;
+        tokio::spawn(async move {
+            loop {
+                let peer = Peer::speaking((words.protocol)(), app.accept().await.stream);
+                // It closes only when something came, as late as it can.
+                let _ = peer.stream.readable().await;
+            }
+        });
+        let two = open.open_ingress(Some(application(words).await)).await;
+        call_all(words, &consumers, &[one, two]).await;
+        assert_eq!(closing.sum(|s| s.local_replies("upstream_closed")), 0);
+        assert!(consumers.sum(|s| s.retries.get()) > 0);
+    }
+}
+
 #[tokio::test]
 async fn only_another_remora_is_refused_and_only_until_the_application_is_back() {
     let path = start(BOLT);

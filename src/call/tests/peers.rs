@@ -110,7 +110,7 @@ impl Peer {
         }
     }
 
-    async fn answer(&mut self, heartbeat: &Frame) {
+    pub(super) async fn answer(&mut self, heartbeat: &Frame) {
         if let Some(answer) = self.protocol.heartbeat_reply(heartbeat) {
             soon("send", self.stream.write_all(&answer)).await.unwrap();
         }

@@ -3,6 +3,7 @@
 
 mod doubt;
 pub(in crate::call) mod handover;
+mod proof;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -216,25 +217,30 @@ impl Upstream {
 
     async fn run(self: Rc<Self>, worker: Rc<Worker>) {
         let key = worker.upstreams.borrow_mut().insert(self.clone());
-        match connect(&worker, self.addr).await {
-            Ok(stream) => self.clone().serve(worker.clone(), Some(stream)).await,
+        let made = async {
+            let stream = connect(&worker, self.addr).await?;
+            let is_greeted = self.prove(&stream).await?;
+            Ok::<_, String>((stream, is_greeted))
+        };
+        match made.await {
+            Ok(new) => self.clone().serve(worker.clone(), Some(new)).await,
             Err(why) => self.not_connected(&worker, &why),
         }
         worker.upstreams.borrow_mut().remove(key);
     }
 
-    /// Serves a connection that is there: `stream` if it is new.
-    async fn serve(self: Rc<Self>, worker: Rc<Worker>, stream: Option<TcpStream>) {
+    /// Serves a connection that is there; `new` has its stream, and whether the peer was greeted.
+    async fn serve(self: Rc<Self>, worker: Rc<Worker>, new: Option<(TcpStream, bool)>) {
         let guard = self.wire.shard.upstream();
-        if let Some(stream) = stream {
-            self.connected(&worker, stream);
+        if let Some((stream, is_greeted)) = new {
+            self.connected(&worker, stream, is_greeted);
         }
         let end = self.read(&worker).await;
         drop(guard);
         self.closed(&worker, end);
     }
 
-    fn connected(self: &Rc<Self>, worker: &Worker, stream: TcpStream) {
+    fn connected(self: &Rc<Self>, worker: &Worker, stream: TcpStream, is_greeted: bool) {
         debug!(side = self.side.label(), upstream = %self.addr, "connected");
         self.state.set(State::Ready);
         let now = Instant::now();
@@ -246,7 +252,7 @@ impl Upstream {
             dispatch::oneway_sent(worker, call);
         }
         self.wire.attach(stream);
-        if let Some(greeting) = self.protocol.greeting(self.dialect) {
+        if !is_greeted && let Some(greeting) = self.protocol.greeting(self.dialect) {
             self.wire.send_bytes(&greeting);
         }
         if self.health.needs_sign() {

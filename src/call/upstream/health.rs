@@ -24,6 +24,8 @@ pub(in crate::call) struct Health {
     back_since: Cell<Option<Instant>>,
     /// It has answered a heartbeat once, so silence is no habit of its.
     answers_heartbeats: Cell<bool>,
+    /// A new connection was not answered in time, and none before.
+    proves_nothing: Cell<bool>,
 }
 
 /// Why it gets no calls, and until when.
@@ -146,6 +148,16 @@ impl Health {
     /// Whether it ever answered one.
     pub(in crate::call) fn is_known_to_answer(&self) -> bool {
         self.answers_heartbeats.get()
+    }
+
+    /// A heartbeat on a new connection was not answered in time.
+    pub(in crate::call) fn has_proved_nothing(&self) {
+        self.proves_nothing.set(true);
+    }
+
+    /// Whether waiting for an answer on a new connection is in vain.
+    pub(in crate::call) fn proves_nothing(&self) -> bool {
+        self.proves_nothing.get() && !self.answers_heartbeats.get()
     }
 
     /// Whether it is to be left alone.
