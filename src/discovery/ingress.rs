@@ -28,7 +28,7 @@ pub enum IngressChange {
         /// Where the application listens.
         app: SocketAddr,
     },
-    /// The port's application has taken back all that it published there and stops at once, or it is back.
+    /// The port's application has taken back all that it published there and is about to stop, or it is back.
     Leaving {
         /// The ingress port's local address.
         ingress: SocketAddr,

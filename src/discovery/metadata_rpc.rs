@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use remora_dubbo::{Dubbo, metadata_reply, metadata_request};
+use remora_dubbo::{Dubbo, greeting, metadata_reply, metadata_request};
 use remora_protocol::{Decoded, Frame, FrameKind, Protocol, StreamId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,11 +29,22 @@ pub fn metadata_call() -> MetadataCall {
 
 /// Asks, and gives whatever reply comes.
 pub(super) async fn ask(addr: SocketAddr, application: &str, revision: &str) -> Result<Frame, MetadataError> {
+    exchange(addr, &metadata_request(application, revision, ID)).await
+}
+
+/// Asks whether the application is there, and gives whatever reply comes. A Remora before it is told that one asks, and
+/// answers in its place when it has withdrawn all that it published there.
+pub(super) async fn knock(addr: SocketAddr) -> Result<Frame, MetadataError> {
+    let mut out = BytesMut::from(&*greeting());
+    out.extend_from_slice(&metadata_request("remora", "0", ID));
+    exchange(addr, &out).await
+}
+
+async fn exchange(addr: SocketAddr, request: &[u8]) -> Result<Frame, MetadataError> {
     let no_answer = |cause: String| MetadataError::NoAnswer { addr, cause };
     let broken = |error: std::io::Error| no_answer(error.to_string());
     let mut stream = TcpStream::connect(addr).await.map_err(broken)?;
-    let request = metadata_request(application, revision, ID);
-    stream.write_all(&request).await.map_err(broken)?;
+    stream.write_all(request).await.map_err(broken)?;
     let mut input = BytesMut::new();
     loop {
         match Dubbo.decode(&mut input, MAX_REPLY_BYTES) {

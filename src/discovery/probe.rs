@@ -3,7 +3,8 @@
 //!
 //! A bare provider is there while its port accepts. The port of a taken-over one is a Remora's and accepts without the
 //! application too: so it is sent a question that any Dubbo application answers with something, if only "unknown
-//! service", and a Remora alone with "nothing was sent".
+//! service", and a Remora alone with "nothing was sent". So does a Remora whose application has withdrawn by itself what it
+//! published: that one has not been lost, and soon closes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub fn probe() -> Probe {
         Box::pin(async move {
             match knock {
                 Knock::Connect => matches!(timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await, Ok(Ok(_))),
-                Knock::Call => match timeout(CALL_TIMEOUT, metadata_rpc::ask(addr, "remora", "0")).await {
+                Knock::Call => match timeout(CALL_TIMEOUT, metadata_rpc::knock(addr)).await {
                     Ok(Ok(reply)) => Dubbo.outcome(&reply) != Outcome::NothingSent,
                     Ok(Err(_)) => false,
                     Err(_) => matches!(timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await, Ok(Ok(_))),

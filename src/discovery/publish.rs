@@ -188,7 +188,7 @@ impl Catalog {
         is_last.then_some(port)
     }
 
-    /// Takes a publication back of an application that stops at once; see `Discovery::leave`.
+    /// Takes a publication back of an application that did so itself; see `Discovery::leave`.
     pub(super) fn leave(&self, lease: LeaseId, target: &Target, instance: &Instance) {
         if let Some(app_port) = self.withdraw(lease, target, instance) {
             let mut ingress = lock(&self.ingress);

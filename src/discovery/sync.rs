@@ -157,23 +157,17 @@ impl Feeder {
         let mut lists = self.link.registry.follow(self.target.clone());
         let mut probe = every(self.catalog.setup.config.load().guard.probe_interval.0);
         loop {
-            let wanted = self
-                .catalog
-                .setup
-                .config
-                .load()
-                .guard
-                .probe_interval
-                .0
-                .max(MIN_INTERVAL);
+            let wanted = self.catalog.setup.config.load().guard.probe_interval;
+            let wanted = wanted.0.max(MIN_INTERVAL);
             if probe.period() != wanted {
                 probe = every(wanted);
             }
             let fresh = lists.borrow_and_update().clone();
             if let Some(fresh) = fresh
                 && self.fresh.as_ref().is_none_or(|f| !Arc::ptr_eq(f, &fresh))
+                && self.take_in(fresh).await
             {
-                self.take_in(fresh).await;
+                probe.reset_after(wanted.min(SECOND_LOOK));
             }
             tokio::select! {
                 () = self.end.cancelled() => return,
@@ -187,7 +181,8 @@ impl Feeder {
         }
     }
 
-    async fn take_in(&mut self, fresh: Arc<Snapshot>) {
+    /// Takes the registry's word in; `true` if some of its list are held.
+    async fn take_in(&mut self, fresh: Arc<Snapshot>) -> bool {
         let config = &self.catalog.setup.config.load_full().guard;
         let last = self.shown();
         let is_from_disk = last.as_ref().is_some_and(|s| s.source != fresh.source);
@@ -210,6 +205,7 @@ impl Feeder {
         if verdict != Verdict::Believed {
             self.probe().await;
         }
+        !self.guard.held().is_empty()
     }
 
     /// Asks after what is held.
@@ -493,6 +489,8 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 const HOUSE_INTERVAL: Duration = Duration::from_secs(1);
 /// Configured intervals are at least this long: a timer of zero is an error.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// A provider withdraws one of its services after the other: once it is through, it can be told from one that was lost.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// Writing lists may take this part of the time.
 const WRITE_SHARE: u32 = 20;
 /// When lists that could not be written are written again.

@@ -38,6 +38,17 @@ pub(crate) fn heartbeat(id: StreamId) -> Bytes {
     )
 }
 
+/// What a Remora says first that asks after the application behind another one: a heartbeat, of a number that no peer counts to.
+/// One that does not know it answers as to any other.
+pub fn greeting() -> Bytes {
+    heartbeat(GREETING)
+}
+
+/// Whether a heartbeat is that.
+pub(crate) fn is_greeting(heartbeat: &Frame) -> bool {
+    heartbeat.kind == FrameKind::Heartbeat && heartbeat.stream_id == GREETING
+}
+
 /// The answer to a peer's probe, or `None` if it wants none.
 pub(crate) fn heartbeat_reply(probe: &Frame) -> Option<Bytes> {
     let head = Head::read(&probe.wire)?;
@@ -85,6 +96,7 @@ fn protostuff_letter(body: &[u8]) -> Option<u8> {
 }
 
 const HESSIAN2_NULL: &[u8] = b"N";
+const GREETING: StreamId = StreamId(u64::from_be_bytes(*b"\xf2remora\x01"));
 
 #[cfg(test)]
 mod tests {
@@ -142,6 +154,19 @@ mod tests {
                 FrameKind::Ignorable
             );
         }
+    }
+
+    #[test]
+    fn a_greeting_is_a_heartbeat_and_no_other_is_one() {
+        let told = |wire: Bytes| {
+            let mut input = remora_protocol::BytesMut::from(&*wire);
+            match crate::decode::decode(&mut input, 1 << 20) {
+                Ok(remora_protocol::Decoded::Frame(frame)) => (is_greeting(&frame), heartbeat_reply(&frame).is_some()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(told(greeting()), (true, true));
+        assert_eq!(told(heartbeat(StreamId(1))), (false, true));
     }
 
     fn head(flag: u8) -> Head {

@@ -34,6 +34,7 @@ use remora_protocol::{
 };
 
 pub use call::{Answer, CallError, StringCall, answer, exception_reply, null_reply, string_arguments, string_reply};
+pub use event::greeting;
 pub use metadata::{METADATA_TIMEOUT, metadata_reply, metadata_request};
 pub use serialization::reads_bodies_in;
 
@@ -78,6 +79,12 @@ impl Protocol for Dubbo {
 
     fn heartbeat_reply(&self, heartbeat: &Frame) -> Option<Bytes> {
         event::heartbeat_reply(heartbeat)
+    }
+
+    // Upstream connections of calls begin without one: an application of Dubbo serves on for a while after it withdrew, and
+    // calls that still come are its own to answer.
+    fn is_greeting(&self, heartbeat: &Frame) -> bool {
+        event::is_greeting(heartbeat)
     }
 
     fn goaway(&self, _: u8) -> Option<Bytes> {

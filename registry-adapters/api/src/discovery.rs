@@ -203,9 +203,9 @@ pub trait Discovery: Send + Sync + 'static {
     /// The application takes `instance` back, also from where `publish_kept` keeps it.
     fn withdraw(&self, lease: LeaseId, target: &Target, instance: &Instance);
 
-    /// As [`withdraw`](Self::withdraw), for an application that stops to serve at once, whoever still calls it: SOFARPC. When
-    /// nothing of it is left at its port, calls by way of other Remoras are answered so that they go to other instances,
-    /// until something is published at the port again. Where it is not implemented it is no more than a withdrawal.
+    /// As [`withdraw`](Self::withdraw), when the application did so itself, and not the end of its session. When nothing of it is
+    /// left at its port, other Remoras that ask are told so, until something is published at the port again: SOFARPC stops to
+    /// serve at once, so its calls go to other instances; Dubbo serves on for a while, and is held for lost no longer. Where it is not implemented it is no more than a withdrawal.
     fn leave(&self, lease: LeaseId, target: &Target, instance: &Instance) {
         self.withdraw(lease, target, instance);
     }

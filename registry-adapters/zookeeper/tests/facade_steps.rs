@@ -127,6 +127,22 @@ async fn what_the_policy_leaves_stands_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn an_application_that_deletes_its_nodes_leaves_and_one_whose_session_ends_does_not() {
+    let (_server, script, door) = world();
+    let mut app = door.client().await;
+    publish(&mut app).await;
+    app.delete(&own()).await.unwrap();
+    script.hears("leave 20880").await;
+    app.delete(&format!("{APP}/10.0.0.5:20880")).await.unwrap();
+    let left = || script.log().iter().filter(|said| **said == "leave 20880").count();
+    assert_eq!(left(), 2);
+    app.create(&own(), Ephemeral).await.unwrap();
+    app.ask(Request::CloseSession).await.unwrap();
+    script.hears("close 0").await;
+    assert_eq!(left(), 2);
+}
+
+#[tokio::test]
 async fn everything_goes_back_and_forward_again_and_again() {
     let (server, script, door) = world();
     let mut app = door.client().await;

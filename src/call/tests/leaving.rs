@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use remora_bolt::frame::{Parts, Version};
 use remora_bolt::{Bolt, Reply, Request, status};
-use remora_dubbo::{Dubbo, StringCall, string_reply};
+use remora_dubbo::{Dubbo, StringCall, greeting, string_reply};
 use remora_protocol::{BytesMut, Decoded, Frame, FrameKind, Outcome, Protocol, StreamId};
 
 use tokio::net::TcpStream;
@@ -267,4 +267,29 @@ async fn only_another_remora_is_refused_and_only_until_the_application_is_back()
         }
     })
     .await;
+}
+
+/// Whoever asks whether the application is there gets the Remora's word for it; calls are the application's to answer.
+#[tokio::test]
+async fn who_asks_after_an_application_that_withdrew_is_told_and_who_calls_it_is_served() {
+    let path = start(DUBBO);
+    let ingress = path.open_ingress(Some(application(DUBBO).await)).await;
+    let protocol = (DUBBO.protocol)();
+    let mut asking = Peer::connect_speaking(protocol.clone(), ingress).await;
+    let mut calling = Peer::connect_speaking(protocol.clone(), ingress).await;
+    asking.send(&frame(&Dubbo, &greeting())).await;
+    asking.expect(FrameKind::HeartbeatReply).await;
+    let heartbeat = Dubbo.heartbeat(0, StreamId(7)).unwrap();
+    calling.send(&frame(&Dubbo, &heartbeat)).await;
+    calling.expect(FrameKind::HeartbeatReply).await;
+    assert_eq!(Dubbo.outcome(&asking.call(&(DUBBO.call)(1)).await), Outcome::Ok);
+    leave(&path, ingress, true).await;
+    soon("told", async {
+        let mut id = 2;
+        while Dubbo.outcome(&asking.call(&(DUBBO.call)(id)).await) != Outcome::NothingSent {
+            id += 1;
+        }
+    })
+    .await;
+    assert_eq!(Dubbo.outcome(&calling.call(&(DUBBO.call)(1)).await), Outcome::Ok);
 }

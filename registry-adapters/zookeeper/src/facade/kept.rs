@@ -50,12 +50,8 @@ impl Door {
         }
     }
 
-    /// As [`take_back`](Self::take_back), when the application did so itself. SOFARPC closes its port right after it; Dubbo
-    /// goes on serving for a while.
+    /// As [`take_back`](Self::take_back), when the application did so itself.
     pub(super) fn leave(&self, own: &Own) {
-        if !sofa::is_protocol(&own.instance.protocol) {
-            return self.take_back(own);
-        }
         let (lease, discovery) = (self.lease(), self.discovery());
         for instance in std::iter::once(&own.instance).chain(&own.also) {
             let place = self.place_of(&own.target, instance);

@@ -191,6 +191,11 @@ impl Discovery for Script {
         self.note(format!("withdraw {target} {}:{}", instance.host, instance.port));
     }
 
+    fn leave(&self, lease: LeaseId, target: &Target, instance: &Instance) {
+        self.note(format!("leave {}", instance.port));
+        self.withdraw(lease, target, instance);
+    }
+
     fn unfollow(&self, _: LeaseId, target: &Target) {
         self.note(format!("unfollow {target}"));
     }
