@@ -163,6 +163,26 @@ def provider_stopped(settings, network, name, line):
         return world.notes
 
 
+def scaled_down(settings, network, name, line):
+    """SIGTERM to two of three providers, a second apart, under load: most of the list leaves, and none of it is called to the end."""
+    with World(settings, network, name, session_ms=settings.session_ms) as world:
+        world.provider(line, name="p1")
+        leaving = [world.provider(line, host=f"provider{n}", name=f"p{n}") for n in (2, 3)]
+        load = Load(world, line)
+        stopped = now_ms()
+        for proc in leaving:
+            proc.popen.terminate()
+            time.sleep(1)
+        for proc in leaving:
+            proc.wait(40)
+        time.sleep(3)
+        report = load.end()
+        world.notes.append(told(report, stopped))
+        if report["failed"]:
+            raise Failed(f"calls failed at an orderly end of two providers: {world.notes[-1]}")
+        return world.notes
+
+
 def cells(settings):
     """(name, function) of all cells here."""
     lines = list(LINES) if settings.full else ["2.7", "3.3"]
@@ -181,4 +201,5 @@ def cells(settings):
         add(f"registry-away/{line}", registry_away, line)
         add(f"kill-provider/{line}", provider_killed, line)
         add(f"stop-provider/{line}", provider_stopped, line)
+        add(f"scale-down/{line}", scaled_down, line)
     return found
