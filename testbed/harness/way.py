@@ -28,6 +28,7 @@ class Way(World):
         self.ports = (PORT[self.protocol],)
         self.loops = {}
         self.apps = {}
+        self.apart = None
 
     def registry_for(self, name):
         if self.is_taken(name) and name not in self.remoras:
@@ -132,15 +133,20 @@ class Way(World):
             proc.wait(30)
         return reports
 
-    def judged(self, problems, *hosts):
-        """(calls, failed) of all loops; failures are problems. `slowest_ms` is then that of all of them."""
+    def judged(self, problems, *hosts, apart=None):
+        """(calls, failed) of all loops; failures are problems, but for those of the host `apart`, which are in `apart`: failed, calls, words.
+        `slowest_ms` is then that of all of them."""
         reports = self.end(*hosts)
         self.slowest_ms = max(report["slowest_ms"] for report in reports.values())
         calls, failed = (sum(r[key] for r in reports.values()) for key in ("calls", "failed"))
         for host, report in reports.items():
             if report["failed"]:
                 ranges = [f"{r['first_ms'] % 1000000}..{r['last_ms'] % 1000000} ({r['failed']}: {r['error'].rsplit(' <- ', 1)[-1][:200]})" for r in report["ranges"][:3]]
-                problems.append(f"{host}: {report['failed']} of {report['calls']} failed: {'; '.join(ranges)}")
+                words = f"{host}: {report['failed']} of {report['calls']} failed: {'; '.join(ranges)}"
+                if host == apart:
+                    self.apart = (report["failed"], report["calls"], words)
+                else:
+                    problems.append(words)
             if report["calls"] < 100:
                 problems.append(f"{host}: only {report['calls']} calls were made, this shows nothing")
         return calls, failed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small ZooKeeper client for the harness: enough to look at a registry. Independent of the proxy's own code.
+"""A small ZooKeeper client for the harness: enough to look at a registry and to move nodes. Independent of the proxy's own code.
 
 Wire: jute records, big endian; frames are length-prefixed. Source: ZooKeeper's `zookeeper.jute`.
 Not here: watches, reconnects.
@@ -101,6 +101,19 @@ class Client:
 
     def delete(self, path):
         self._call(2, self._text(path) + struct.pack(">i", -1), path)
+
+    def move(self, moves):
+        """Ephemeral nodes {old path: (new path, data)} stand under their new paths, of this session, in one transaction."""
+        body = b""
+        for old, (new, data) in moves.items():
+            acl = struct.pack(">ii", 1, 31) + self._text("world") + self._text("anyone")
+            body += struct.pack(">i?i", 2, False, -1) + self._text(old) + struct.pack(">i", -1)
+            body += struct.pack(">i?i", 1, False, -1) + self._text(new) + struct.pack(">i", len(data)) + data + acl + struct.pack(">i", 1)
+        self._call(14, body + struct.pack(">i?i", -1, True, -1), str(list(moves)))
+
+    def ping(self):
+        """Keeps the session."""
+        self.children("/")
 
     def tree(self, path="/"):
         """{path: (data, Stat)} of everything but /zookeeper."""
