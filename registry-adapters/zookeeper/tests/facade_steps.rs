@@ -323,6 +323,22 @@ async fn rules_that_name_hosts_are_the_applications_own_while_it_sees_hosts() {
     let rule = child("override://10.0.0.5:20880/a.B?category=configurators&weight=5");
     app.create(&format!("{RULES}/{rule}"), Persistent).await.unwrap();
     assert!(app.children(RULES, true).await.unwrap().is_empty());
+    // Of these nothing is kept, and they would be first: an event too many costs a consumer of Dubbo 3 seconds.
+    for (place, rule) in [
+        ("/dubbo/a.A/configurators", None),
+        (
+            "/dubbo/a.A/routers",
+            Some("condition://0.0.0.0/a.A?category=routers&rule=method%3Df"),
+        ),
+    ] {
+        mkdirs(&mut app, place).await;
+        if let Some(rule) = rule {
+            app.create(&format!("{place}/{}", child(rule)), Persistent)
+                .await
+                .unwrap();
+        }
+        app.children(place, true).await.unwrap();
+    }
     script.leave(true);
     assert_eq!(app.event().await, (EventKind::NodeChildrenChanged, RULES.to_owned()));
     assert_eq!(app.children(RULES, true).await.unwrap(), [rule]);

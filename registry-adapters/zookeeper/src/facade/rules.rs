@@ -43,17 +43,23 @@ impl Door {
         !self.discovery().takes_lists() || view.is_some_and(View::is_relayed)
     }
 
-    fn read_rules(&mut self, place: &str, is_list: bool) {
+    fn read_rules(&mut self, place: &str, is_list: bool, names_hosts: bool) {
         let places = &mut self.state.rule_places;
-        if places.len() < MAX_PLACES && !places.contains_key(place) {
-            places.insert(place.to_owned(), is_list);
+        let is_full = places.len() >= MAX_PLACES;
+        if let Some(read) = places.get_mut(place) {
+            read.names_hosts = names_hosts;
+        } else if !is_full {
+            places.insert(place.to_owned(), RulePlace { is_list, names_hosts });
         }
     }
 
-    /// Another policy: rules that were kept may be shown, and the other way round. An event too many is looked at and
-    /// forgotten.
+    /// Another policy: rules that were kept may be shown, and the other way round. Only places where there are such: Dubbo 3
+    /// sleeps up to 5 s at the second event of a service, on the only thread that takes events in
+    /// (`ZookeeperRegistry.RegistryChildListenerImpl`), so that events too many cost minutes where there are many services.
     pub(super) fn rules_again(&mut self) {
-        for (place, is_list) in self.state.rule_places.clone() {
+        let differ = self.state.rule_places.iter().filter(|(_, read)| read.names_hosts);
+        let differ: Vec<_> = differ.map(|(place, read)| (place.clone(), read.is_list)).collect();
+        for (place, is_list) in differ {
             let kind = match is_list {
                 true => EventKind::NodeChildrenChanged,
                 false => EventKind::NodeDataChanged,
@@ -64,13 +70,21 @@ impl Door {
 
     /// A list of rules without those that name hosts; `numChildren` agrees.
     pub(super) fn without_rules(&mut self, dir: &str, err: ErrorCode, reply: Option<Reply>) -> Option<Reply> {
-        self.read_rules(dir, true);
+        let found = match &reply {
+            Some(Reply::Children(children) | Reply::Children2 { children, .. }) => Some(children),
+            _ => None,
+        };
+        if let Some(children) = found {
+            let names_hosts = children.iter().any(|child| rule_of(dir, &child).is_some());
+            self.read_rules(dir, true, names_hosts);
+        }
         if self.leaves_rules(dir) {
             self.state.hidden_rules.remove(dir);
             self.report(dir, Vec::new());
             return reply;
         }
         if err == ErrorCode::NO_NODE {
+            self.read_rules(dir, true, false);
             self.report(dir, Vec::new());
             return None;
         }
@@ -105,7 +119,7 @@ impl Door {
         let mut kept = Vec::new();
         let passing: Seq<Text> = children
             .iter()
-            .filter(|child| match rules::in_child(&format!("{dir}/{child}"), child) {
+            .filter(|child| match rule_of(dir, child) {
                 Some(rule) => {
                     kept.push(rule);
                     false
@@ -123,12 +137,17 @@ impl Door {
 
     /// A rule of the config centre without the parts that name hosts.
     pub(super) fn without_rule(&mut self, path: &str, err: ErrorCode, reply: Option<Reply>) -> Option<Reply> {
-        self.read_rules(path, false);
+        if let Some(Reply::Data { data, .. }) = &reply {
+            let names_hosts =
+                |data: &[u8]| rules::in_config(path, data).is_some() || rules::in_mesh(path, data).is_some();
+            self.read_rules(path, false, data.as_deref().is_some_and(names_hosts));
+        }
         if self.leaves_rules(path) {
             self.report(path, Vec::new());
             return reply;
         }
         if err == ErrorCode::NO_NODE {
+            self.read_rules(path, false, false);
             self.report(path, Vec::new());
             return None;
         }
@@ -173,6 +192,18 @@ impl Door {
         drop(reported);
         self.discovery().rules_not_applied(place, rules);
     }
+}
+
+/// A place of rules that an application read.
+#[derive(Debug)]
+pub(super) struct RulePlace {
+    is_list: bool,
+    /// When it was read last.
+    names_hosts: bool,
+}
+
+fn rule_of(dir: &str, child: &str) -> Option<UnappliedRule> {
+    rules::in_child(&format!("{dir}/{child}"), child)
 }
 
 /// Places of rules that one application reads; it reads a few for each service.

@@ -18,6 +18,7 @@ use super::kept::Wanted;
 use super::names::Names;
 use super::overlap::Former;
 use super::papers::Documents;
+use super::rules::RulePlace;
 use super::stand_in::StandIn;
 use super::stats::{Raised, Stats};
 
@@ -57,8 +58,8 @@ pub(super) struct State {
     pub(super) wanted: HashMap<String, Wanted>,
     /// Metadata documents that it wrote.
     pub(super) documents: Documents,
-    /// Places of rules that it reads, and whether each is a list of them.
-    pub(super) rule_places: BTreeMap<String, bool>,
+    /// Places of rules that it reads.
+    pub(super) rule_places: BTreeMap<String, RulePlace>,
     /// Lists of rules from which some were kept, with how many.
     pub(super) hidden_rules: HashMap<String, usize>,
     /// Paths on which an `exists` found nothing and set a watch, in the application's form.
