@@ -42,7 +42,7 @@ async fn silent_callers_of_the_ingress_lock_nobody_out() {
         path.route(&[("svc", &[echo])]);
         let ingress = path.open_ingress(Some(echo)).await;
         let mut crowd = silent(&path, ingress, 30).await;
-        assert_eq!(path.sum(|s| s.closed("made_way")), 20, "the share holds ten");
+        until("the share holds ten", || path.sum(|s| s.closed("made_way")) == 20).await;
         // The oldest ones.
         assert!(is_closed(&mut crowd[0]).await);
         // The application here calls out, and is called by others.
@@ -92,7 +92,7 @@ async fn one_address_has_so_many_connections_and_so_many_silent_ones() {
     });
     let ingress = path.open_ingress(None).await;
     let mut crowd = silent(&path, ingress, 4).await;
-    assert_eq!(path.sum(|s| s.closed("made_way")), 1);
+    until("one made way", || path.sum(|s| s.closed("made_way")) == 1).await;
     assert!(is_closed(&mut crowd.remove(0)).await);
     drop(crowd);
     until("gone", || path.sum(|s| s.closed("peer_closed")) == 3).await;
