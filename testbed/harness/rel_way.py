@@ -102,7 +102,10 @@ def back_and_forward(settings, network, name, line, times=20):
                 directs[host].append(time.time() - begin)
             time.sleep(pause)
             way.roll_back("--forward")
-            wait_for("every consumer is taken over", 15, lambda: all(way.is_taken_over(host) for host in way.loops), 0.02)
+            try:
+                wait_for("every consumer is taken over", 15, lambda: all(way.is_taken_over(host) for host in way.loops), 0.02)
+            except Failed as error:
+                raise Failed(f"{error}: {({host: sorted(way.peers(host)) for host in way.loops})}; {problems}") from None
         answers = way._all("rollback", "--wait", "--timeout", "50s")
         safe = {host: way.takeover(host)["out_of_the_way"] for host in answers}
         if not all(safe.values()):

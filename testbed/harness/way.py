@@ -118,9 +118,10 @@ class Way(World):
         return self.dials(host, PORT[self.protocol])
 
     def is_taken_over(self, host):
-        """The consumer beside a Remora dials its egress, the bare one the ingress of each provider."""
+        """The consumer beside a Remora dials its egress, the bare one the ingress of each provider; of Dubbo 3.1 it takes the
+        provider's own port from its metadata service (README, limits)."""
         if host == "bare":
-            return self.dials(host, INGRESS[self.protocol])
+            return self.line == "3.1" or self.dials(host, INGRESS[self.protocol])
         return any(peer.endswith(f":{EGRESS[self.protocol]}") for peer in self.peers(host))
 
     def end(self, *hosts):
