@@ -260,16 +260,17 @@ async fn what_a_session_left_stands_until_its_application_publishes_anew() {
 #[tokio::test]
 async fn a_session_given_up_during_an_outage_is_carried_while_its_application_listens() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    // Bound and not listening: nobody else gets the port meanwhile.
+    let dead = tokio::net::TcpSocket::new_v4().unwrap();
+    dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (port, dead_port) = (listener.local_addr().unwrap().port(), dead.local_addr().unwrap().port());
     let house = House::new();
     let mut app = house.client().await;
     mkdirs(&mut app, DIR).await;
-    let live = format!(
-        "{DIR}/{}",
-        child(&format!("dubbo://10.0.0.5:{port}/a.B?application=shop"))
-    );
-    app.create(&live, Ephemeral).await.unwrap();
-    app.create(&own(), Ephemeral).await.unwrap();
+    for port in [port, dead_port] {
+        let url = child(&format!("dubbo://10.0.0.5:{port}/a.B?application=shop"));
+        app.create(&format!("{DIR}/{url}"), Ephemeral).await.unwrap();
+    }
     house.goes();
     drop(app);
     house.client().await;
