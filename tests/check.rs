@@ -257,6 +257,7 @@ protocols:
   bolt:  { egress: 127.0.0.1:12220, ingress: 0.0.0.0:12201, ingress_range: 12300-12399 }
 publish:
   - { protocol: dubbo, service: com.example.EchoService, version: 1.0.0, group: blue, address: 127.0.0.1:20880 }
+  - { protocol: dubbo, service: com.example.StockService, address: 10.0.0.5:20890 }
 admin: { listen: 127.0.0.1:15020 }
 workers: 1
 ",
@@ -269,9 +270,11 @@ workers: 1
         "# serves: bolt: calls out by 127.0.0.1:12220, calls in by 0.0.0.0:12201, then 12300-12399",
         "zookeeper://shop:***@h1:2181,h2:2181/chroot",
         "com.example.EchoService",
+        "publish[1].address: calls go to 127.0.0.1:20890 here",
     ] {
         assert!(said.contains(expected), "{expected}\n{said}");
     }
+    assert!(!said.contains("publish[0].address"), "{said}");
     assert!(!said.contains("s3cret"), "{said}");
 }
 

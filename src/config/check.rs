@@ -331,6 +331,10 @@ impl Checker<'_> {
 
     fn publish(&mut self) {
         let config = &self.loaded.config;
+        for (key, text) in config.publish_notes() {
+            self.note(key, text);
+        }
+        let config = &self.loaded.config;
         let published = config.publish.iter().map(|e| (&e.protocol, &e.service)).enumerate();
         let followed = config.follow.iter().map(|e| (&e.protocol, &e.service)).enumerate();
         let published = published.map(|(at, entry)| (format!("publish[{at}]"), entry));

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use remora_naming::sofa;
@@ -100,6 +100,20 @@ impl Config {
             }],
             false => self.registries.clone(),
         }
+    }
+
+    /// Entries of `publish` whose provider is dialled elsewhere than they say: key and what to know.
+    pub(super) fn publish_notes(&self) -> Vec<(String, String)> {
+        let entries = self.publish.iter().map(|entry| entry.address).enumerate();
+        let elsewhere = entries.filter(|(_, addr)| addr.ip() != Ipv4Addr::LOCALHOST);
+        let note = |(at, addr): (usize, SocketAddr)| {
+            let text = format!(
+                "calls go to 127.0.0.1:{} here, so the provider must listen there, too",
+                addr.port()
+            );
+            (format!("publish[{at}].address"), text)
+        };
+        elsewhere.map(note).collect()
     }
 }
 
